@@ -1,0 +1,141 @@
+#include "server/core/log.h"
+
+#include "server/core/buf.h"
+#include "server/core/cleanup.h"
+#include "server/core/clock.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LINE_MAX_BYTES = 4096, QUOTED_BYTES = 520, QUOTED_RING = 4 };
+
+/* Written by log_configure() before any thread starts. */
+static enum log_format the_format = LOG_TEXT;
+static enum log_level the_least = LOG_INFO;
+
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
+
+void log_configure(enum log_format format, enum log_level least)
+{
+    the_format = format;
+    the_least = least;
+}
+
+static void add_time(struct buf *line)
+{
+    int64_t us = wall_us();
+    time_t seconds = us / US_PER_SECOND;
+    struct tm tm;
+    char text[32];
+
+    gmtime_r(&seconds, &tm);
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
+    buf_addf(line, "%s.%03dZ", text, (int)(us % US_PER_SECOND / US_PER_MS));
+}
+
+/* The end of the value that starts at `p`: a quoted string, or all up to the next space. */
+static const char *value_end(const char *p)
+{
+    if (*p != '"')
+        return p + strcspn(p, " ");
+    for (p++; *p != '\0' && *p != '"'; p++) {
+        if (*p == '\\' && p[1] != '\0')
+            p++;
+    }
+    return *p == '"' ? p + 1 : p;
+}
+
+/* key=value key="quoted value" ... -> ,"key":"value" */
+static void add_pairs_as_json(struct buf *line, const char *pairs)
+{
+    for (const char *p = pairs; *p != '\0';) {
+        const char *equals = strchr(p, '=');
+        if (equals == NULL)
+            return;
+        const char *value = equals + 1, *end = value_end(value);
+        buf_addc(line, ',');
+        buf_add_json_string(line, p, (size_t)(equals - p));
+        buf_addc(line, ':');
+        if (*value == '"')
+            buf_add(line, value, (size_t)(end - value));
+        else
+            buf_add_json_string(line, value, (size_t)(end - value));
+        p = end + strspn(end, " ");
+    }
+}
+
+static void add_line(struct buf *line, enum log_level level, const char *event, const char *pairs)
+{
+    if (the_format == LOG_JSON)
+        buf_adds(line, "{\"time\":\"");
+    else if (the_format == LOG_LOGFMT)
+        buf_adds(line, "time=");
+    add_time(line);
+    if (the_format == LOG_JSON) {
+        buf_addf(line, "\",\"level\":\"%s\",\"event\":\"%s\"", level_names[level], event);
+        add_pairs_as_json(line, pairs);
+        buf_addc(line, '}');
+    } else if (the_format == LOG_LOGFMT) {
+        buf_addf(line, " level=%s event=%s %s", level_names[level], event, pairs);
+    } else {
+        buf_addf(line, " %-5s %s %s", level_names[level], event, pairs);
+    }
+    buf_addc(line, '\n');
+}
+
+static void log_line(enum log_level level, const char *event, const char *format, va_list args)
+{
+    char pairs[LINE_MAX_BYTES];
+    CLEANUP(buf_release) struct buf line = BUF_INIT;
+
+    if (level < the_least)
+        return;
+    vsnprintf(pairs, sizeof pairs, format, args);
+    add_line(&line, level, event, pairs);
+    if (!line.failed && write(STDERR_FILENO, line.text, line.len) < 0)
+        return; /* nobody is left to tell */
+}
+
+#define LOG_FUNCTION(name, level)                       \
+    void name(const char *event, const char *format, ...) \
+    {                                                   \
+        va_list args;                                   \
+                                                        \
+        va_start(args, format);                         \
+        log_line(level, event, format, args);           \
+        va_end(args);                                   \
+    }
+
+LOG_FUNCTION(log_debug, LOG_DEBUG)
+LOG_FUNCTION(log_info, LOG_INFO)
+LOG_FUNCTION(log_warn, LOG_WARN)
+LOG_FUNCTION(log_error, LOG_ERROR)
+
+const char *log_quoted(const char *text)
+{
+    static _Thread_local char ring[QUOTED_RING][QUOTED_BYTES];
+    static _Thread_local unsigned turn;
+    CLEANUP(buf_release) struct buf quoted = BUF_INIT;
+    char *out = ring[turn++ % QUOTED_RING];
+
+    text = text != NULL ? text : "";
+    buf_add_json_string(&quoted, text, strnlen(text, 400));
+    if (quoted.len >= QUOTED_BYTES) { /* escapes made it long: drop the text, keep the line whole */
+        buf_clear(&quoted);
+        buf_adds(&quoted, "\"(unprintable)\"");
+    }
+    memcpy(out, quoted.failed ? "\"\"" : quoted.text, quoted.failed ? 3 : quoted.len + 1);
+    return out;
+}
+
+int log_once_a_second(_Atomic(int64_t) *last_ms)
+{
+    int64_t now = clock_ms(), last = atomic_load(last_ms);
+
+    return (last == 0 || now - last >= MS_PER_SECOND) && atomic_compare_exchange_strong(last_ms, &last, now);
+}

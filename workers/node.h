@@ -1,0 +1,63 @@
+/* node: the worker side of this process, as seen by handlers/ and main.
+ *
+ * Threads: node_open() and node_close() from main; the rest from any thread, and none of it blocks. */
+#ifndef BELAY_WORKERS_NODE_H
+#define BELAY_WORKERS_NODE_H
+
+#include "server/core/buf.h"
+#include "server/core/config.h"
+#include "server/core/err.h"
+#include "workers/task.h"
+
+#include <stddef.h>
+
+struct node;
+
+struct node_options {
+    const struct config *config; /* borrowed */
+    const char *url;             /* the database */
+    const char *listen_url;
+    const struct task *const *tasks; /* all that this node can run, ends in NULL; borrowed */
+    /* Called after the end of these jobs has been committed, from a worker-side thread; must not block. For Prefer: wait. */
+    void (*on_ended)(void *arg, const int64_t *ids, size_t n);
+    void *arg;
+};
+
+/* Starts the threads; succeeds while the database is away. */
+enum err node_open(const struct node_options *options, struct node **out_node, struct buf *why) MUST_CHECK;
+
+/* A job was committed to this queue: claim soon, and tell other nodes (coalesced). */
+void node_wake(struct node *node, const char *queue, int n_jobs);
+/* A job was scheduled: the mover looks at the calendar again. */
+void node_wake_scheduled(struct node *node);
+/* Aborts were committed for jobs that may run here: read them from the database now. */
+void node_poll_aborts(struct node *node);
+/* The same, without a round trip, for one that a statement of this node has just committed. Unknown jobs are kept as tombstones. */
+struct abort_order {
+    int64_t job_id, worker_id;
+    int attempt;
+    enum abort_cause cause;
+    const char *reason, *actor; /* copied */
+    int64_t grace_ms;           /* < 0: the task's own */
+};
+void node_abort(struct node *node, const struct abort_order *order);
+
+/* The tasks, ends in NULL; and one by name, or NULL. */
+const struct task *const *node_tasks(const struct node *node);
+const struct task *node_task(const struct node *node, const char *name);
+
+struct node_status {
+    bool database_up, listening, draining;
+    int running, waiting; /* jobs in threads; claimed and not started */
+    int64_t worker_id;    /* 0: not registered */
+    int64_t stale_writes, rescued;
+};
+void node_status(struct node *node, struct node_status *out);
+
+/* SIGTERM: stop claiming, give back what has not started, go on with what runs. */
+void node_drain(struct node *node);
+/* Waits until all jobs have stopped and are written, at most drain_seconds; then aborts the rest with cause shutdown and waits for them
+ * (grace_seconds + 2). Returns how many were still running at the end. */
+int node_close(struct node *node, bool fast);
+
+#endif

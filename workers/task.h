@@ -1,0 +1,149 @@
+/* task: what the author of a task needs, and nothing else.
+ *
+ * A task is a function with a name. Belay calls it with a context for one attempt of one job; it does the work and returns
+ * one of the results below.
+ *
+ *     static enum job_result count(struct job_ctx *ctx)
+ *     {
+ *         for (int i = 0; i < 1000; i++) {
+ *             if (job_should_abort(ctx))
+ *                 return job_aborted(ctx, "stopped at %d", i);
+ *             work(i);
+ *             job_progress(ctx, i / 10.0, "%d of 1000", i);
+ *         }
+ *         return job_ok_json(ctx, "{\"counted\":%d}", 1000);
+ *     }
+ *     const struct task task_count = {.name = "count", .kind = TASK_SYNC, .run = count};
+ *
+ * Threads: a sync task runs on one thread of the pool, from start to end. The context belongs to that thread, except job_should_abort(),
+ * which any thread of the task may call. Nothing here blocks on the database.
+ * Ownership: all that the context hands out is valid until the task returns; all that it is given is copied.
+ * Aborting is a request: Belay never kills a thread. A task that does not look goes on to its end, and the job says so. */
+#ifndef BELAY_TASK_H
+#define BELAY_TASK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct job_ctx;
+
+/* How an attempt ended. Made by the functions below, never written by hand. */
+enum job_result { JOB_SUCCEEDED, JOB_FAILED, JOB_ABORTED, JOB_RETRY };
+
+enum task_kind { TASK_SYNC };
+
+/* What happens when a task does not obey an abort: wait for it, or kill it (child processes only). */
+enum task_escalation { ESCALATE_COOPERATIVE, ESCALATE_KILL };
+
+struct task {
+    const char *name; /* [A-Za-z0-9_.:-], 1..128 */
+    enum task_kind kind;
+    enum job_result (*run)(struct job_ctx *ctx);
+    const char *description; /* one line for people; may be NULL */
+    enum task_escalation escalation;
+    int max_attempts;  /* 0: the setting */
+    int grace_seconds; /* 0: the setting */
+    const void *data;  /* for the task's own use: job_task(ctx)->data */
+};
+
+/* -- is it still wanted? ----------------------------------------------------------------------------------------- */
+
+/* The cell that says whether to stop. One cache line a running job, in memory that child processes share. Only Belay writes it. */
+struct abort_cell {
+    _Atomic uint32_t requested; /* 0, or 1 + enum abort_cause */
+    _Atomic uint32_t seen;      /* set by the first look that found a request */
+    char padding[56];
+};
+
+/* The first member of every context, so that the question below is one load. */
+struct job_ctx_head {
+    struct abort_cell *cell;
+};
+
+/* Cold half of job_should_abort(): notes when the task first saw the request (receipt: acknowledged_at). */
+void job_note_abort_seen(struct job_ctx *ctx);
+
+/* True from the moment that an abort of this job was asked for. One relaxed load (0.3 ns): call it as often as you like. */
+static inline bool job_should_abort(struct job_ctx *ctx)
+{
+    struct abort_cell *cell = ((struct job_ctx_head *)(void *)ctx)->cell;
+
+    if (__builtin_expect(atomic_load_explicit(&cell->requested, memory_order_relaxed) == 0, 1))
+        return false;
+    if (atomic_load_explicit(&cell->seen, memory_order_relaxed) == 0)
+        job_note_abort_seen(ctx);
+    return true;
+}
+
+enum abort_cause {
+    ABORT_USER,
+    ABORT_TIMEOUT,
+    ABORT_DEADLINE,
+    ABORT_SHUTDOWN,
+    ABORT_SUPERSEDED,
+    ABORT_PARENT,
+    ABORT_WORKER_LOST,
+    ABORT_ADMIN
+};
+
+struct abort_info {
+    enum abort_cause cause;
+    const char *reason;       /* as the caller gave it, or "" */
+    const char *actor;        /* or "" */
+    int64_t grace_left_ms;    /* until the escalation; never below 0; INT64_MAX: no escalation */
+    int64_t since_request_ms; /* since this node learned of it */
+};
+
+/* Why and by whom. False, and nothing written, while no abort was asked. */
+bool job_abort_info(struct job_ctx *ctx, struct abort_info *out);
+
+/* Sleeps up to `ms`, or until an abort is asked for. True when it slept to its end. */
+bool job_sleep(struct job_ctx *ctx, int64_t ms);
+
+/* A file descriptor that becomes readable when an abort is asked for, for poll(); do not read it. -1 when none can be made. */
+int job_abort_fd(struct job_ctx *ctx);
+
+/* -- the job ------------------------------------------------------------------------------------------------------ */
+
+int64_t job_id(const struct job_ctx *ctx);
+int job_attempt(const struct job_ctx *ctx);           /* from 1 */
+int job_max_attempts(const struct job_ctx *ctx);
+const char *job_queue(const struct job_ctx *ctx);
+const struct task *job_task(const struct job_ctx *ctx);
+
+/* The args: JSON text, exactly as they came; never NULL, "{}" when none were given. */
+const char *job_args(const struct job_ctx *ctx);
+
+/* Tells watchers how far it is: percent 0..100, and words (<= 500 bytes; format NULL: none). Written with the next batch, at most a
+ * few times a second; only the newest is kept. */
+void job_progress(struct job_ctx *ctx, double percent, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* One line in the server's log, with the job's id. */
+void job_log(struct job_ctx *ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* -- results ------------------------------------------------------------------------------------------------------ */
+
+/* It worked; no result. */
+enum job_result job_ok(struct job_ctx *ctx);
+
+/* It worked, and the result is this JSON text (checked; what is not JSON fails the job with error.kind bad_result). */
+enum job_result job_ok_json(struct job_ctx *ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The same for a text that is there already; takes a copy. */
+enum job_result job_ok_text(struct job_ctx *ctx, const char *json, int64_t len);
+
+/* It did not work. `kind` is a short stable word for programs ("bad_args"), the message is for people. Tried again while attempts are
+ * left, unless an abort was asked for. */
+enum job_result job_failed(struct job_ctx *ctx, const char *kind, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* It stopped because it was asked to. The message goes to log, event and receipt. Without an abort request it counts as a failure
+ * (error.kind not_asked). */
+enum job_result job_aborted(struct job_ctx *ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Not now: run it again in so many seconds, as a further attempt (it counts). */
+enum job_result job_retry_in(struct job_ctx *ctx, double seconds, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif
