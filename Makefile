@@ -1,10 +1,24 @@
 # Belay. `make help` lists the targets; `make run` and `make test` do all the set-up on a fresh Debian machine.
+#
+# Nothing is listed by hand: sources, statements, tasks and tests are found by wildcard, so a new file is a new part.
+# VARIANT=name builds another flavour (sanitizers) into build/name/; what the generators make is shared.
 
 CC ?= gcc
-BUILD := build
 VERSION := 0.1.0
+BUILD := build
+VARIANT ?=
+OUT := $(BUILD)$(VARIANT:%=/%)
+
+# Debian 12 and 13. `make deps` asks dpkg for these and installs what is missing.
+DEPS := gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libpq-dev libuv1-dev \
+        libcurl4-openssl-dev libsodium-dev libcyaml-dev postgresql curl jq
+DEPS_TEST := $(DEPS) libcriterion-dev git procps
+DEPS_CHECK := $(DEPS_TEST) clang clang-format clang-tidy cppcheck pmccabe
 
 PACKAGES := libmicrohttpd jansson libpq libuv libcurl libsodium libcyaml
+PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+PKG_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
+
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wcast-qual \
         -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wswitch-enum -Wimplicit-fallthrough \
         -Wnull-dereference -Wconversion -Wno-sign-conversion -fno-common
@@ -13,10 +27,9 @@ HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection 
 OPT ?= -O2 -g $(HARDEN)
 LINK_OPT ?= -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
 WERROR ?= $(if $(CI),-Werror)
-CPPFLAGS += -I. -I$(BUILD) -D_GNU_SOURCE -DBELAY_VERSION='"$(VERSION)"' \
-            $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+CPPFLAGS += -I. -D_GNU_SOURCE -DBELAY_VERSION='"$(VERSION)"' $(PKG_CFLAGS)
 CFLAGS += -std=c11 $(OPT) $(WARN) $(WERROR) -pthread
-LDLIBS += $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -pthread
+LDLIBS += $(PKG_LIBS) -pthread
 
 # Outputs of the generators: names first, they are included by headers.
 GEN_DEFS := $(BUILD)/gen/sql_names.def $(BUILD)/gen/tasks.def
@@ -26,25 +39,163 @@ GEN_C := $(BUILD)/gen/sql_texts.c $(BUILD)/gen/migrations.c $(BUILD)/gen/routes.
 MAIN := server/main.c
 SOURCES := $(filter-out $(MAIN),$(wildcard server/core/*.c server/http/*.c server/cli/*.c db/*.c \
            workers/*.c workers/tasks/*.c handlers/*.c))
-OBJECTS := $(SOURCES:%.c=$(BUILD)/obj/%.o) $(GEN_C:$(BUILD)/%.c=$(BUILD)/obj/%.o)
-MAIN_OBJECT := $(MAIN:%.c=$(BUILD)/obj/%.o)
+OBJECTS := $(SOURCES:%.c=$(OUT)/obj/%.o) $(GEN_C:$(BUILD)/%.c=$(OUT)/obj/%.o)
+MAIN_OBJECT := $(MAIN:%.c=$(OUT)/obj/%.o)
 
-.PHONY: all help clean
-all: $(BUILD)/belay
+.DELETE_ON_ERROR:
+.PHONY: all help deps deps-test deps-check run test check format format-check lint asan tsan fuzz \
+        bench docs install clean ci docker-test test-trixie binaries tests-quick
+
+all: $(OUT)/belay
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 16
 
-$(BUILD)/belay: $(MAIN_OBJECT) $(OBJECTS)
-	$(CC) $(LINK_OPT) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(OUT)/belay: $(MAIN_OBJECT) $(OBJECTS)
+	$(call say,link)
+	$(Q)$(CC) $(LINK_OPT) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/obj/%.o: %.c | $(GEN_DEFS)
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo "  $(1) $@")
+
+$(OUT)/obj/%.o: %.c | $(GEN_DEFS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,cc)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c | $(GEN_DEFS)
+$(OUT)/obj/gen/%.o: $(BUILD)/gen/%.c | $(GEN_DEFS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,cc)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# -- what a newcomer types -----------------------------------------------------------------------------
+
+deps: ## install what the build needs (apt-get; sudo when not root)
+	@tests/house/deps $(DEPS)
+
+deps-test:
+	@tests/house/deps $(DEPS_TEST)
+
+deps-check:
+	@tests/house/deps $(DEPS_CHECK)
+
+DEMO := $(firstword $(wildcard belay.yaml docs/demo/belay.yaml))
+
+# The packages bring the pkg-config answers that the variables above ask for: so the build is a second make.
+run: deps ## build and serve on http://127.0.0.1:8080 with the demo commands
+	@$(MAKE) --no-print-directory all
+	@$(if $(DEMO),: "$${BELAY_CONFIG:=$(DEMO)}"; export BELAY_CONFIG;) exec $(BUILD)/belay serve
+
+test: deps-test ## build and run the whole test suite
+	@$(MAKE) --no-print-directory -j2 binaries
+	@BELAY_BINARY=$(CURDIR)/$(OUT)/belay tests/run $(TEST_BINARIES) $(TEST_SCRIPTS)
+
+install: all ## install into $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include/belay
+	install -m 755 $(OUT)/belay $(DESTDIR)$(PREFIX)/bin/belay
+	install -m 644 workers/task.h $(DESTDIR)$(PREFIX)/include/belay/task.h
+	if [ -e docs/belay.1 ]; then install -D -m 644 docs/belay.1 $(DESTDIR)$(PREFIX)/share/man/man1/belay.1; fi
+PREFIX ?= /usr/local
+
+clean: ## remove everything that was built
+	rm -rf $(BUILD)
+
+# -- tests ---------------------------------------------------------------------------------------------
+# tests/<folder>/*.c with tests/support/*.c and everything but main.o is one Criterion binary, build/test_<folder>.
+# tests/<folder>/run is a suite in shell. Both kinds count into the last line of `make test`.
+
+TEST_SUPPORT := $(patsubst %.c,$(OUT)/obj/%.o,$(wildcard tests/support/*.c))
+TEST_FOLDERS := $(filter-out support fuzz,$(sort $(foreach f,$(wildcard tests/*/*.c),$(word 2,$(subst /, ,$(f))))))
+TEST_BINARIES := $(TEST_FOLDERS:%=$(OUT)/test_%)
+TEST_SCRIPTS := $(wildcard tests/*/run)
+
+binaries: $(OUT)/belay $(TEST_BINARIES)
+
+# Tests of what happens when the database fails replace libpq's calls: tests/<folder>/wrap lists the names.
+wrapped = $(addprefix -Wl$(comma)--wrap=,$(shell cat tests/$(1)/wrap 2>/dev/null))
+comma := ,
+
+define test_binary
+$(OUT)/test_$(1): $(patsubst %.c,$(OUT)/obj/%.o,$(wildcard tests/$(1)/*.c)) $(TEST_SUPPORT) $(OBJECTS)
+	$$(call say,link)
+	$$(Q)$$(CC) $$(LINK_OPT) $$(LDFLAGS) $(call wrapped,$(1)) -o $$@ $$(filter %.o,$$^) $$(LDLIBS) -lcriterion
+endef
+$(foreach folder,$(TEST_FOLDERS),$(eval $(call test_binary,$(folder))))
+
+# -- quality -------------------------------------------------------------------------------------------
+
+HAND_WRITTEN := $(wildcard server/*.[ch] server/*/*.[ch] db/*.[ch] workers/*.[ch] workers/tasks/*.[ch] \
+                handlers/*.[ch] openapi/*.[ch] bench/*.[ch] tests/*/*.[ch])
+CLANG_FORMAT := $(firstword $(shell command -v clang-format-14 clang-format 2>/dev/null) clang-format)
+
+check: deps-check all ## measure the house style: layers, sizes, names, format, documents
+	@BELAY_BINARY=$(CURDIR)/$(OUT)/belay CLANG_FORMAT=$(CLANG_FORMAT) tests/house/check
+
+format: ## rewrite the sources with clang-format 14
+	$(CLANG_FORMAT) -i $(HAND_WRITTEN)
+
+format-check:
+	@CLANG_FORMAT=$(CLANG_FORMAT) tests/house/format $(HAND_WRITTEN)
+
+lint: deps-check $(GEN_DEFS) $(GEN_C) ## clang-tidy, cppcheck and gcc -fanalyzer
+	@CPPFLAGS='$(CPPFLAGS)' tests/house/lint $(MAIN) $(SOURCES) openapi/gen_routes.c
+
+SANITIZE := -fno-omit-frame-pointer -fno-sanitize-recover=all
+
+asan: deps-test ## the whole suite under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory -j2 binaries VARIANT=asan WERROR= LINK_OPT='-fsanitize=address,undefined' \
+	  OPT='-O1 -g -fsanitize=address,undefined $(SANITIZE)'
+	@BELAY_BINARY=$(CURDIR)/$(BUILD)/asan/belay SANITIZER_LOGS=$(CURDIR)/$(BUILD)/asan/report \
+	  tests/run $(TEST_FOLDERS:%=$(BUILD)/asan/test_%) $(TEST_SCRIPTS)
+
+tsan: deps-test ## the server under ThreadSanitizer, with load over HTTP
+	@$(MAKE) --no-print-directory -j2 all VARIANT=tsan WERROR= LINK_OPT='-fsanitize=thread' \
+	  OPT='-O1 -g -fsanitize=thread $(SANITIZE)'
+	@BELAY_BINARY=$(CURDIR)/$(BUILD)/tsan/belay tests/house/tsan
+
+FUZZ_SECONDS ?= 60
+FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+
+fuzz: deps-check ## run each fuzzer of tests/fuzz for FUZZ_SECONDS
+	@$(MAKE) --no-print-directory -j2 fuzzers VARIANT=fuzz CC=clang WERROR= LINK_OPT= \
+	  OPT='-O1 -g -fsanitize=fuzzer-no-link,address,undefined $(SANITIZE)'
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/house/fuzz $(FUZZERS:%=$(BUILD)/fuzz/fuzz_%)
+
+.PHONY: fuzzers
+fuzzers: $(FUZZERS:%=$(OUT)/fuzz_%)
+
+$(OUT)/fuzz_%: $(OUT)/obj/tests/fuzz/%.o $(OBJECTS)
+	$(call say,link)
+	$(Q)$(CC) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# -- bench, docs, containers, ci -----------------------------------------------------------------------
+
+BENCHES := $(patsubst bench/%.c,$(OUT)/bench/%,$(wildcard bench/*.c))
+
+bench: deps-test ## measure: prints a table, keeps JSON in build/bench
+	@$(MAKE) --no-print-directory -j2 all benches
+	@BELAY_BINARY=$(CURDIR)/$(OUT)/belay bench/run
+
+.PHONY: benches
+benches: $(BENCHES)
+
+$(OUT)/bench/%: $(OUT)/obj/bench/%.o $(OBJECTS)
+	@mkdir -p $(@D)
+	$(call say,link)
+	$(Q)$(CC) $(LINK_OPT) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+docs: all ## rewrite the pages that are made from the code
+	$(OUT)/belay config --markdown > docs/configuration.md
+
+docker-test: ## build the image, start the stack, use it, break it, stop it
+	@docker/test
+
+test-trixie: ## build and test in a Debian 13 of its own
+	@tests/house/trixie
+
+ci: ## what .ci/run runs
+	@.ci/run
 
 # -- generators ---------------------------------------------------------------------------------------
 
@@ -58,11 +209,11 @@ define write_if_changed
 	@$(1) > $@.new && { cmp -s $@.new $@ && rm $@.new || mv $@.new $@; }
 endef
 
-$(BUILD)/gen/sql_names.def: $(SQL_FILES) db/sql Makefile
+.PHONY: FORCE
+$(BUILD)/gen/sql_names.def: FORCE
 	$(call write_if_changed,for f in $(SQL_FILES); do echo "SQL($$(basename $$f .sql))"; done)
-	@touch $@
 
-$(BUILD)/gen/sql_texts.c: $(SQL_FILES) db/gen_sql.awk
+$(BUILD)/gen/sql_texts.c: $(SQL_FILES) db/gen_sql.awk $(BUILD)/gen/sql_names.def
 	$(call write_if_changed,awk -f db/gen_sql.awk $(SQL_FILES))
 	@touch $@
 
@@ -70,9 +221,8 @@ $(BUILD)/gen/migrations.c: $(MIGRATIONS) db/gen_migrations.awk
 	$(call write_if_changed,awk -f db/gen_migrations.awk $(MIGRATIONS))
 	@touch $@
 
-$(BUILD)/gen/tasks.def: $(TASK_FILES) workers/tasks Makefile
+$(BUILD)/gen/tasks.def: FORCE
 	$(call write_if_changed,for f in $(TASK_FILES); do echo "TASK($$(basename $$f .c))"; done)
-	@touch $@
 
 $(BUILD)/gen/task_table.c: $(BUILD)/gen/tasks.def Makefile
 	$(call write_if_changed,printf '%s\n' '/* made from the file names in workers/tasks/ */' \
@@ -85,7 +235,8 @@ $(BUILD)/gen/task_table.c: $(BUILD)/gen/tasks.def Makefile
 
 $(BUILD)/gen_routes: openapi/gen_routes.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(LINK_OPT) -o $@ $< $(shell pkg-config --libs jansson)
+	$(call say,link)
+	$(Q)$(CC) $(CPPFLAGS) -std=c11 -O1 -g $(WARN) $(WERROR) -o $@ $< $(shell pkg-config --libs jansson)
 
 $(BUILD)/gen/routes.c: openapi/openapi.json $(BUILD)/gen_routes
 	$(call write_if_changed,$(BUILD)/gen_routes routes openapi/openapi.json)
@@ -95,7 +246,5 @@ $(BUILD)/gen/openapi.c: openapi/openapi.json $(BUILD)/gen_routes
 	$(call write_if_changed,$(BUILD)/gen_routes document openapi/openapi.json)
 	@touch $@
 
-clean: ## remove everything that was built
-	rm -rf $(BUILD)
-
 -include $(OBJECTS:.o=.d) $(MAIN_OBJECT:.o=.d)
+-include $(wildcard $(OUT)/obj/tests/*/*.d $(OUT)/obj/bench/*.d)
