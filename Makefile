@@ -34,7 +34,7 @@ LDLIBS += $(PKG_LIBS) -pthread
 # Outputs of the generators: names first, they are included by headers.
 GEN_DEFS := $(BUILD)/gen/sql_names.def $(BUILD)/gen/tasks.def
 GEN_C := $(BUILD)/gen/sql_texts.c $(BUILD)/gen/migrations.c $(BUILD)/gen/routes.c \
-         $(BUILD)/gen/openapi.c $(BUILD)/gen/task_table.c
+         $(BUILD)/gen/openapi.c
 
 MAIN := server/main.c
 SOURCES := $(filter-out $(MAIN),$(wildcard server/core/*.c server/http/*.c server/cli/*.c db/*.c \
@@ -223,15 +223,6 @@ $(BUILD)/gen/migrations.c: $(MIGRATIONS) db/gen_migrations.awk
 
 $(BUILD)/gen/tasks.def: FORCE
 	$(call write_if_changed,for f in $(TASK_FILES); do echo "TASK($$(basename $$f .c))"; done)
-
-$(BUILD)/gen/task_table.c: $(BUILD)/gen/tasks.def Makefile
-	$(call write_if_changed,printf '%s\n' '/* made from the file names in workers/tasks/ */' \
-	  '\#include "workers/task.h"' '\#include <stddef.h>' \
-	  'extern const struct task *const builtin_tasks[];' \
-	  '\#define TASK(name) extern const struct task task_\#\#name;' '\#include "build/gen/tasks.def"' '\#undef TASK' \
-	  'const struct task *const builtin_tasks[] = {' '\#define TASK(name) &task_\#\#name,' \
-	  '\#include "build/gen/tasks.def"' '\#undef TASK' 'NULL};')
-	@touch $@
 
 $(BUILD)/gen_routes: openapi/gen_routes.c
 	@mkdir -p $(@D)
