@@ -1,0 +1,23 @@
+/* process_tree: finds and signals the descendants of the calling process.
+ *
+ * The caller must be a child subreaper, so that orphans are its children, and its
+ * descendants must have left its session, as programs that a supervisor starts have:
+ * children in its own session are fellow supervisors and stay untouched. Nothing here
+ * allocates. One thread. */
+#ifndef BELAY_WORKERS_PROCESS_TREE_H
+#define BELAY_WORKERS_PROCESS_TREE_H
+
+#include <stdbool.h>
+
+/* True when this kernel says who is whose child (/proc/PID/task/TID/children). */
+bool process_tree_works(void);
+
+/* SIGTERM, once each, to all descendants. */
+void process_tree_terminate(void);
+
+/* SIGKILL to all descendants; returns how many there were. They end a moment later, and
+ * one that was being made may have escaped: call it again until waitpid() says that there
+ * are no children. */
+int process_tree_kill(void);
+
+#endif
