@@ -1,9 +1,10 @@
 /* queue_limit: what PostgreSQL itself can do with our tables and our statements.
  *
- *     queue_limit DATABASE_URL JOBS BATCH
+ *     queue_limit DATABASE_URL JOBS BATCH [QUEUE]
  *
  * One connection, one loop: finish the last batch and claim the next in one transaction and one round trip, history kept. No
- * HTTP, no threads, no task: the limit that the service's own rate is held against. JOBS jobs must wait in `ready`.
+ * HTTP, no threads, no task: the limit that the service's own rate is held against. JOBS jobs must wait in `ready`; with
+ * QUEUE only those of that queue are claimed.
  * Prints one line of JSON. */
 #include "db/db.h"
 #include "server/core/clock.h"
@@ -48,9 +49,9 @@ static void fill_finish(struct batch *b, const struct db_rows *claimed, int64_t 
     }
 }
 
-static int round_trip(struct db *db, struct batch *b, int64_t worker, int n)
+static int round_trip(struct db *db, struct batch *b, int64_t worker, int n, const char *queues)
 {
-    struct db_value claim[] = {db_int(worker), db_int(n), db_int(n), db_null(), db_null()};
+    struct db_value claim[] = {db_int(worker), db_int(n), db_int(n), db_text(queues), db_null()};
     struct db_call calls[2] = {{SQL_job_finish, b->n, b->values}, {SQL_job_claim, 1, claim}};
     struct db_rows rows[2];
     int skip = b->n == 0;
@@ -68,6 +69,7 @@ int main(int argc, char **argv)
 {
     static struct batch batch;
     char why[256];
+    char queues[160];
     struct db *db;
     struct db_rows rows;
 
@@ -85,15 +87,17 @@ int main(int argc, char **argv)
         die("connect", why);
     if (db_exec(db, SQL_worker_register, 1, worker, &rows) != ERR_OK)
         die("register", db_errmsg(db));
+    snprintf(queues, sizeof queues, "{\"%s\"}", argc > 4 ? argv[4] : "");
+    const char *only = argc > 4 && argv[4][0] != '\0' ? queues : NULL;
     int64_t id = row_int(&rows, 0, 0), start_us = clock_us();
     db_rows_free(&rows);
     while (done < jobs) {
-        int got = round_trip(db, &batch, id, n);
+        int got = round_trip(db, &batch, id, n, only);
         if (got == 0)
             die("claim", "there are fewer jobs than JOBS");
         done += got;
     }
-    round_trip(db, &batch, id, 0 + n); /* finishes the last batch */
+    round_trip(db, &batch, id, n, only); /* finishes the last batch */
     int64_t us = clock_us() - start_us;
     printf("{\"jobs\":%" PRId64 ",\"seconds\":%.3f,\"per_second\":%.0f}\n", done, us / 1e6,
            done * 1e6 / us);
