@@ -106,11 +106,18 @@ clean: ## remove everything that was built
 # tests/<folder>/run is a suite in shell. Both kinds count into the last line of `make test`.
 
 TEST_SUPPORT := $(patsubst %.c,$(OUT)/obj/%.o,$(wildcard tests/support/*.c))
-TEST_FOLDERS := $(filter-out support fuzz,$(sort $(foreach f,$(wildcard tests/*/*.c),$(word 2,$(subst /, ,$(f))))))
+TEST_FOLDERS := $(filter-out support fuzz chaos,$(sort $(foreach f,$(wildcard tests/*/*.c),$(word 2,$(subst /, ,$(f))))))
 TEST_BINARIES := $(TEST_FOLDERS:%=$(OUT)/test_%)
 TEST_SCRIPTS := $(wildcard tests/*/run)
 
-binaries: $(OUT)/belay $(TEST_BINARIES)
+# The drivers of tests/chaos/run: programs of their own, not Criterion.
+CHAOS := $(OUT)/chaos/races $(OUT)/chaos/ledger
+$(CHAOS): $(OUT)/chaos/%: $(OUT)/obj/tests/chaos/%.o $(OUT)/obj/tests/chaos/http.o $(OBJECTS)
+	@mkdir -p $(@D)
+	$(call say,link)
+	$(Q)$(CC) $(LINK_OPT) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+binaries: $(OUT)/belay $(TEST_BINARIES) $(CHAOS)
 
 # Tests of what happens when the database fails replace libpq's calls: tests/<folder>/wrap lists the names.
 wrapped = $(addprefix -Wl$(comma)--wrap=,$(shell cat tests/$(1)/wrap 2>/dev/null))
