@@ -1,8 +1,9 @@
 /* db: one connection to PostgreSQL, and its prepared statements.
  *
- * Only db/ includes libpq. A connection belongs to one thread. Every statement is a file in db/sql/: job_cancel.sql is
- * SQL_job_cancel, and is prepared under that name when the connection opens, so a typo fails at start. Parameters and
- * results are described by the statement's own header comment, which the build reads (gen_sql.awk).
+ * Only db/ includes libpq. A connection belongs to one thread. Every statement is a file
+ * in db/sql/: job_cancel.sql is SQL_job_cancel, and is prepared under that name when the
+ * connection opens, so a typo fails at start. Parameters and results are described by the
+ * statement's own header comment, which the build reads (gen_sql.awk).
  *
  *     struct db *db;
  *     enum err e = db_open(&options, &db);
@@ -10,9 +11,10 @@
  *     struct db_rows *rows;
  *     e = db_exec(db, SQL_job_get, 1, values, &rows);
  *
- * An array statement takes one array a parameter, and answers `ord` (1-based) as its first column, ordered by it;
- * db_exec() builds the arrays from `n_rows` rows of values. A scalar statement has no array among its parameters and
- * takes n_rows = 1. Every call has a deadline: connect_timeout 2 s, statement_timeout, and TCP's own (about 5 s). */
+ * An array statement takes one array a parameter, and answers `ord` (1-based) as its
+ * first column, ordered by it; db_exec() builds the arrays from `n_rows` rows of values.
+ * A scalar statement has no array among its parameters and takes n_rows = 1. Every call
+ * has a deadline: connect_timeout 2 s, statement_timeout, and TCP's own (about 5 s). */
 #ifndef BELAY_DB_DB_H
 #define BELAY_DB_DB_H
 
@@ -28,8 +30,9 @@ enum sql {
     SQL_COUNT
 };
 
-/* One value for one parameter of one row. bigint, integer, smallint, boolean and timestamptz (microseconds since 1970) use
- * `num`; text, json and everything else use `text` and `len`. `text` is borrowed until the call (or the op) is done. */
+/* One value for one parameter of one row. bigint, integer, smallint, boolean and
+ * timestamptz (microseconds since 1970) use `num`; text, json and everything else use
+ * `text` and `len`. `text` is borrowed until the call (or the op) is done. */
 struct db_value {
     const char *text;
     int64_t num;
@@ -51,23 +54,28 @@ struct db_value db_textn(const char *text, int len);
 struct db;
 
 struct db_options {
-    const char *url;              /* libpq URL or connection string */
-    const char *application_name; /* "belay control" and the like: seen in pg_stat_activity */
-    int statement_timeout_ms;     /* 0: 5000 */
-    bool pin_plans;               /* hot connections: no sequential scans, generic plans */
-    bool no_prepare;              /* migrate and listen: nothing to prepare */
+    const char *url; /* libpq URL or connection string */
+    const char
+        *application_name;    /* "belay control" and the like: seen in pg_stat_activity */
+    int statement_timeout_ms; /* 0: 5000 */
+    bool pin_plans;           /* hot connections: no sequential scans, generic plans */
+    bool no_prepare;          /* migrate and listen: nothing to prepare */
 };
 
-/* Opens, sets the session up, prepares. On failure `out_db` is not written; the words are in `why` where it is not NULL (cut at
- * why_len). ERR_UNAVAILABLE: could not connect, or it went away. ERR_INTERNAL: a statement did not prepare. */
-enum err db_open(const struct db_options *options, struct db **out_db, char *why, int why_len) MUST_CHECK;
+/* Opens, sets the session up, prepares. On failure `out_db` is not written; the words are
+ * in `why` where it is not NULL (cut at why_len). ERR_UNAVAILABLE: could not connect, or
+ * it went away. ERR_INTERNAL: a statement did not prepare. */
+enum err db_open(const struct db_options *options, struct db **out_db, char *why,
+                 int why_len) MUST_CHECK;
 void db_close(struct db *db);
 
-/* What went wrong last on this connection: PostgreSQL's primary message, no newline. Valid until the next call. */
+/* What went wrong last on this connection: PostgreSQL's primary message, no newline.
+ * Valid until the next call. */
 const char *db_errmsg(const struct db *db);
 /* The SQLSTATE of the last error, five characters, or "". */
 const char *db_sqlstate(const struct db *db);
-/* True when the connection has to be closed and opened again (25006, 57P01-03, 08xxx, 53300, or libpq lost it). */
+/* True when the connection has to be closed and opened again (25006, 57P01-03, 08xxx,
+ * 53300, or libpq lost it). */
 bool db_is_broken(const struct db *db);
 /* The socket to poll() for notifications. */
 int db_fd(const struct db *db);
@@ -78,19 +86,22 @@ struct db_rows {
     int first, count; /* the part of the result that is meant */
 };
 
-enum err db_exec(struct db *db, enum sql sql, int n_rows, const struct db_value *values, struct db_rows *out_rows) MUST_CHECK;
+enum err db_exec(struct db *db, enum sql sql, int n_rows, const struct db_value *values,
+                 struct db_rows *out_rows) MUST_CHECK;
 
-/* Runs SQL text that is not one of ours (migrations, LISTEN), without parameters. out_rows may be NULL. */
+/* Runs SQL text that is not one of ours (migrations, LISTEN), without parameters.
+ * out_rows may be NULL. */
 enum err db_run(struct db *db, const char *text, struct db_rows *out_rows) MUST_CHECK;
 
-/* Several statements in one transaction and one round trip (libpq pipeline). results[i] answers calls[i]; on error none of
- * them has happened, and every result is empty. */
+/* Several statements in one transaction and one round trip (libpq pipeline). results[i]
+ * answers calls[i]; on error none of them has happened, and every result is empty. */
 struct db_call {
     enum sql sql;
     int n_rows;
     const struct db_value *values;
 };
-enum err db_exec_all(struct db *db, int n_calls, const struct db_call *calls, struct db_rows *out_rows) MUST_CHECK;
+enum err db_exec_all(struct db *db, int n_calls, const struct db_call *calls,
+                     struct db_rows *out_rows) MUST_CHECK;
 
 void db_rows_free(struct db_rows *rows);
 bool row_is_null(const struct db_rows *rows, int row, int column);
@@ -104,10 +115,12 @@ int sql_params(enum sql sql);
 bool sql_is_array(enum sql sql);
 const char *sql_name(enum sql sql);
 
-/* Waits at most timeout_ms for a notification, or for wake_fd (-1: none) to become readable, and calls fn for each
- * notification that is there. ERR_OK also when nothing came. */
+/* Waits at most timeout_ms for a notification, or for wake_fd (-1: none) to become
+ * readable, and calls fn for each notification that is there. ERR_OK also when nothing
+ * came. */
 typedef void db_notify_fn(void *arg, const char *channel, const char *payload);
-enum err db_wait_notify(struct db *db, int wake_fd, int timeout_ms, db_notify_fn *fn, void *arg) MUST_CHECK;
+enum err db_wait_notify(struct db *db, int wake_fd, int timeout_ms, db_notify_fn *fn,
+                        void *arg) MUST_CHECK;
 
 /* True when a pooler stands between us and the server, so that LISTEN cannot work. */
 bool db_is_pooled(struct db *db);

@@ -1,4 +1,5 @@
-/* app: what handlers can reach. One struct, made by main, given to http_open() as its context. */
+/* app: what handlers can reach. One struct, made by main, given to http_open() as its
+ * context. */
 #ifndef BELAY_HANDLERS_APP_H
 #define BELAY_HANDLERS_APP_H
 

@@ -1,13 +1,16 @@
 /* main: the composition root, and the only file that sees every folder.
  *
- * `belay serve` starts the parts in order and stops them in reverse: supervisor of child processes, private PostgreSQL,
- * schema, lanes, node (workers), HTTP. HTTP comes last and goes last, so that a job can be watched and aborted for
- * as long as it runs. The main thread then does nothing but wait for signals; it is also the parent of the child
- * processes, which die with the thread that made them, so it must be the one that outlives all others.
+ * `belay serve` starts the parts in order and stops them in reverse: supervisor of child
+ * processes, private PostgreSQL, schema, lanes, node (workers), HTTP. HTTP comes last and
+ * goes last, so that a job can be watched and aborted for as long as it runs. The main
+ * thread then does nothing but wait for signals; it is also the parent of the child
+ * processes, which die with the thread that made them, so it must be the one that
+ * outlives all others.
  *
- * The database may be away at start: everything but the schema opens without it, and the schema is tried again once a
- * second. Rejected: to exit and leave the retry to a supervisor; a node that answers 503 with a reason is easier to
- * operate than one that is not there. */
+ * The database may be away at start: everything but the schema opens without it, and the
+ * schema is tried again once a second. Rejected: to exit and leave the retry to a
+ * supervisor; a node that answers 503 with a reason is easier to operate than one that is
+ * not there. */
 #include "db/embedded.h"
 #include "db/lane.h"
 #include "db/migrate.h"
@@ -70,7 +73,8 @@ static int fail(enum err e, const struct buf *why)
     return exit_code_of(e);
 }
 
-/* -- callbacks that join the parts ---------------------------------------------------------------------- */
+/* -- callbacks that join the parts
+ * ---------------------------------------------------------------------- */
 
 static void wake_http(void *arg)
 {
@@ -97,7 +101,7 @@ static void on_jobs_ended(void *arg, const int64_t *ids, size_t n)
         wake_http(s);
 }
 
-/* -- start --------------------------------------------------------------------------------------------- */
+/* -- start --------------------------------------------------------------------------- */
 
 static void configure_log(const struct config *c)
 {
@@ -112,7 +116,8 @@ static void configure_log(const struct config *c)
     log_configure(format, level);
 }
 
-/* The built-in tasks and the declared commands in one list. A command may not take the name of a built-in. */
+/* The built-in tasks and the declared commands in one list. A command may not take the
+ * name of a built-in. */
 static enum err collect_tasks(struct service *s, struct buf *why)
 {
     const struct task *const *declared;
@@ -134,7 +139,8 @@ static enum err collect_tasks(struct service *s, struct buf *why)
         for (size_t k = 0; k < n; k++) {
             if (strcmp(declared[i]->name, builtin_tasks[k]->name) != 0)
                 continue;
-            buf_addf(why, "%s: command %s has the name of a built-in task; choose another",
+            buf_addf(why,
+                     "%s: command %s has the name of a built-in task; choose another",
                      s->config.file, declared[i]->name);
             return ERR_CONFIG;
         }
@@ -147,7 +153,8 @@ static enum err find_database(struct service *s, struct buf *why)
 {
     if (s->config.database_url[0] != '\0') {
         s->url = s->config.database_url;
-        log_info("serve", "database=%s", log_quoted("the one of database_url (DATABASE_URL)"));
+        log_info("serve", "database=%s",
+                 log_quoted("the one of database_url (DATABASE_URL)"));
     } else {
         enum err e = embedded_start(s->config.data_dir, &s->postgres, why);
         if (e != ERR_OK)
@@ -226,12 +233,13 @@ static enum err start(struct service *s, struct buf *why)
     if (e == ERR_OK)
         e = open_parts(s, why);
     if (e == ERR_OK)
-        log_info("serve", "version=%s url=http://%s:%d concurrency=%" PRId64, BELAY_VERSION,
-                 s->config.listen, http_port(s->http), s->config.concurrency);
+        log_info("serve", "version=%s url=http://%s:%d concurrency=%" PRId64,
+                 BELAY_VERSION, s->config.listen, http_port(s->http),
+                 s->config.concurrency);
     return e;
 }
 
-/* -- run and stop --------------------------------------------------------------------------------------- */
+/* -- run and stop -------------------------------------------------------------------- */
 
 static void block_signals(sigset_t *waited)
 {
@@ -254,7 +262,8 @@ static int wait_signal(const sigset_t *waited, int64_t ms)
     return sig > 0 ? sig : 0;
 }
 
-/* Until the first SIGTERM or SIGINT; meanwhile brings the schema up if the database was away. */
+/* Until the first SIGTERM or SIGINT; meanwhile brings the schema up if the database was
+ * away. */
 static enum err run(struct service *s, const sigset_t *waited, struct buf *why)
 {
     for (;;) {
@@ -269,7 +278,8 @@ static enum err run(struct service *s, const sigset_t *waited, struct buf *why)
     }
 }
 
-/* Waits for the running jobs: until there are none, drain_seconds are over, or a second signal comes. */
+/* Waits for the running jobs: until there are none, drain_seconds are over, or a second
+ * signal comes. */
 static void drain(struct service *s, const sigset_t *waited)
 {
     int64_t end_ms = clock_ms() + s->config.drain_seconds * MS_PER_SECOND;

@@ -1,6 +1,7 @@
 /* node: the worker side of this process, as seen by handlers/ and main.
  *
- * Threads: node_open() and node_close() from main; the rest from any thread, and none of it blocks. */
+ * Threads: node_open() and node_close() from main; the rest from any thread, and none of
+ * it blocks. */
 #ifndef BELAY_WORKERS_NODE_H
 #define BELAY_WORKERS_NODE_H
 
@@ -17,14 +18,17 @@ struct node_options {
     const struct config *config; /* borrowed */
     const char *url;             /* the database */
     const char *listen_url;
-    const struct task *const *tasks; /* all that this node can run, ends in NULL; borrowed */
-    /* Called after the end of these jobs has been committed, from a worker-side thread; must not block. For Prefer: wait. */
+    const struct task *const
+        *tasks; /* all that this node can run, ends in NULL; borrowed */
+    /* Called after the end of these jobs has been committed, from a worker-side thread;
+     * must not block. For Prefer: wait. */
     void (*on_ended)(void *arg, const int64_t *ids, size_t n);
     void *arg;
 };
 
 /* Starts the threads; succeeds while the database is away. */
-enum err node_open(const struct node_options *options, struct node **out_node, struct buf *why) MUST_CHECK;
+enum err node_open(const struct node_options *options, struct node **out_node,
+                   struct buf *why) MUST_CHECK;
 
 /* A job was committed to this queue: claim soon, and tell other nodes (coalesced). */
 void node_wake(struct node *node, const char *queue, int n_jobs);
@@ -32,7 +36,8 @@ void node_wake(struct node *node, const char *queue, int n_jobs);
 void node_wake_scheduled(struct node *node);
 /* Aborts were committed for jobs that may run here: read them from the database now. */
 void node_poll_aborts(struct node *node);
-/* The same, without a round trip, for one that a statement of this node has just committed. Unknown jobs are kept as tombstones. */
+/* The same, without a round trip, for one that a statement of this node has just
+ * committed. Unknown jobs are kept as tombstones. */
 struct abort_order {
     int64_t job_id, worker_id;
     int attempt;
@@ -56,8 +61,9 @@ void node_status(struct node *node, struct node_status *out);
 
 /* SIGTERM: stop claiming, give back what has not started, go on with what runs. */
 void node_drain(struct node *node);
-/* Waits until all jobs have stopped and are written, at most drain_seconds; then aborts the rest with cause shutdown and waits for them
- * (grace_seconds + 2). Returns how many were still running at the end. */
+/* Waits until all jobs have stopped and are written, at most drain_seconds; then aborts
+ * the rest with cause shutdown and waits for them (grace_seconds + 2). Returns how many
+ * were still running at the end. */
 int node_close(struct node *node, bool fast);
 
 #endif

@@ -1,7 +1,7 @@
 /* task: what the author of a task needs, and nothing else.
  *
- * A task is a function with a name. Belay calls it with a context for one attempt of one job; it does the work and returns
- * one of the results below.
+ * A task is a function with a name. Belay calls it with a context for one attempt of one
+ * job; it does the work and returns one of the results below.
  *
  *     static enum job_result count(struct job_ctx *ctx)
  *     {
@@ -15,10 +15,12 @@
  *     }
  *     const struct task task_count = {.name = "count", .kind = TASK_SYNC, .run = count};
  *
- * Threads: a sync task runs on one thread of the pool, from start to end. The context belongs to that thread, except job_should_abort(),
- * which any thread of the task may call. Nothing here blocks on the database.
- * Ownership: all that the context hands out is valid until the task returns; all that it is given is copied.
- * Aborting is a request: Belay never kills a thread. A task that does not look goes on to its end, and the job says so. */
+ * Threads: a sync task runs on one thread of the pool, from start to end. The context
+ * belongs to that thread, except job_should_abort(), which any thread of the task may
+ * call. Nothing here blocks on the database. Ownership: all that the context hands out is
+ * valid until the task returns; all that it is given is copied. Aborting is a request:
+ * Belay never kills a thread. A task that does not look goes on to its end, and the job
+ * says so. */
 #ifndef BELAY_TASK_H
 #define BELAY_TASK_H
 
@@ -33,7 +35,8 @@ enum job_result { JOB_SUCCEEDED, JOB_FAILED, JOB_ABORTED, JOB_RETRY };
 
 enum task_kind { TASK_SYNC };
 
-/* What happens when a task does not obey an abort: wait for it, or kill it (child processes only). */
+/* What happens when a task does not obey an abort: wait for it, or kill it (child
+ * processes only). */
 enum task_escalation { ESCALATE_COOPERATIVE, ESCALATE_KILL };
 
 struct task {
@@ -47,9 +50,10 @@ struct task {
     const void *data;  /* for the task's own use: job_task(ctx)->data */
 };
 
-/* -- is it still wanted? ----------------------------------------------------------------------------------------- */
+/* -- is it still wanted? ------------------------------------------------------------- */
 
-/* The cell that says whether to stop. One cache line a running job, in memory that child processes share. Only Belay writes it. */
+/* The cell that says whether to stop. One cache line a running job, in memory that child
+ * processes share. Only Belay writes it. */
 struct abort_cell {
     _Atomic uint32_t requested; /* 0, or 1 + enum abort_cause */
     _Atomic uint32_t seen;      /* set by the first look that found a request */
@@ -61,15 +65,18 @@ struct job_ctx_head {
     struct abort_cell *cell;
 };
 
-/* Cold half of job_should_abort(): notes when the task first saw the request (receipt: acknowledged_at). */
+/* Cold half of job_should_abort(): notes when the task first saw the request (receipt:
+ * acknowledged_at). */
 void job_note_abort_seen(struct job_ctx *ctx);
 
-/* True from the moment that an abort of this job was asked for. One relaxed load (0.3 ns): call it as often as you like. */
+/* True from the moment that an abort of this job was asked for. One relaxed load (0.3
+ * ns): call it as often as you like. */
 static inline bool job_should_abort(struct job_ctx *ctx)
 {
     struct abort_cell *cell = ((struct job_ctx_head *)(void *)ctx)->cell;
 
-    if (__builtin_expect(atomic_load_explicit(&cell->requested, memory_order_relaxed) == 0, 1))
+    if (__builtin_expect(
+            atomic_load_explicit(&cell->requested, memory_order_relaxed) == 0, 1))
         return false;
     if (atomic_load_explicit(&cell->seen, memory_order_relaxed) == 0)
         job_note_abort_seen(ctx);
@@ -89,9 +96,10 @@ enum abort_cause {
 
 struct abort_info {
     enum abort_cause cause;
-    const char *reason;       /* as the caller gave it, or "" */
-    const char *actor;        /* or "" */
-    int64_t grace_left_ms;    /* until the escalation; never below 0; INT64_MAX: no escalation */
+    const char *reason; /* as the caller gave it, or "" */
+    const char *actor;  /* or "" */
+    int64_t
+        grace_left_ms; /* until the escalation; never below 0; INT64_MAX: no escalation */
     int64_t since_request_ms; /* since this node learned of it */
 };
 
@@ -101,13 +109,14 @@ bool job_abort_info(struct job_ctx *ctx, struct abort_info *out);
 /* Sleeps up to `ms`, or until an abort is asked for. True when it slept to its end. */
 bool job_sleep(struct job_ctx *ctx, int64_t ms);
 
-/* A file descriptor that becomes readable when an abort is asked for, for poll(); do not read it. -1 when none can be made. */
+/* A file descriptor that becomes readable when an abort is asked for, for poll(); do not
+ * read it. -1 when none can be made. */
 int job_abort_fd(struct job_ctx *ctx);
 
-/* -- the job ------------------------------------------------------------------------------------------------------ */
+/* -- the job ------------------------------------------------------------------------- */
 
 int64_t job_id(const struct job_ctx *ctx);
-int job_attempt(const struct job_ctx *ctx);           /* from 1 */
+int job_attempt(const struct job_ctx *ctx); /* from 1 */
 int job_max_attempts(const struct job_ctx *ctx);
 const char *job_queue(const struct job_ctx *ctx);
 const struct task *job_task(const struct job_ctx *ctx);
@@ -115,32 +124,38 @@ const struct task *job_task(const struct job_ctx *ctx);
 /* The args: JSON text, exactly as they came; never NULL, "{}" when none were given. */
 const char *job_args(const struct job_ctx *ctx);
 
-/* Tells watchers how far it is: percent 0..100, and words (<= 500 bytes; format NULL: none). Written with the next batch, at most a
- * few times a second; only the newest is kept. */
-void job_progress(struct job_ctx *ctx, double percent, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Tells watchers how far it is: percent 0..100, and words (<= 500 bytes; format NULL:
+ * none). Written with the next batch, at most a few times a second; only the newest is
+ * kept. */
+void job_progress(struct job_ctx *ctx, double percent, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* One line in the server's log, with the job's id. */
-void job_log(struct job_ctx *ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void job_log(struct job_ctx *ctx, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
-/* -- results ------------------------------------------------------------------------------------------------------ */
+/* -- results ------------------------------------------------------------------------- */
 
 /* It worked; no result. */
 enum job_result job_ok(struct job_ctx *ctx);
 
-/* It worked, and the result is this JSON text (checked; what is not JSON fails the job with error.kind bad_result). */
-enum job_result job_ok_json(struct job_ctx *ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* It worked, and the result is this JSON text (checked; what is not JSON fails the job
+ * with error.kind bad_result). */
+enum job_result job_ok_json(struct job_ctx *ctx, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* The same for a text that is there already; takes a copy. */
 enum job_result job_ok_text(struct job_ctx *ctx, const char *json, int64_t len);
 
-/* It did not work. `kind` is a short stable word for programs ("bad_args"), the message is for people. Tried again while attempts are
- * left, unless an abort was asked for. */
+/* It did not work. `kind` is a short stable word for programs ("bad_args"), the message
+ * is for people. Tried again while attempts are left, unless an abort was asked for. */
 enum job_result job_failed(struct job_ctx *ctx, const char *kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* It stopped because it was asked to. The message goes to log, event and receipt. Without an abort request it counts as a failure
- * (error.kind not_asked). */
-enum job_result job_aborted(struct job_ctx *ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* It stopped because it was asked to. The message goes to log, event and receipt. Without
+ * an abort request it counts as a failure (error.kind not_asked). */
+enum job_result job_aborted(struct job_ctx *ctx, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* Not now: run it again in so many seconds, as a further attempt (it counts). */
 enum job_result job_retry_in(struct job_ctx *ctx, double seconds, const char *format, ...)

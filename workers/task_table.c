@@ -1,5 +1,5 @@
-/* task_table: the built-in tasks. The list is made from the file names in workers/tasks/: tasks/echo.c defines
- * task_echo and needs no other mention. */
+/* task_table: the built-in tasks. The list is made from the file names in workers/tasks/:
+ * tasks/echo.c defines task_echo and needs no other mention. */
 #include "workers/task.h"
 
 #include <stddef.h>

@@ -7,8 +7,9 @@
  *     if (b.failed)
  *         return ERR_NO_MEMORY;
  *
- * `text` always ends in NUL and is never NULL; `len` does not count it. When memory runs out, `failed` stays set, later
- * calls do nothing, and one check at the end is enough. One thread at a time. */
+ * `text` always ends in NUL and is never NULL; `len` does not count it. When memory runs
+ * out, `failed` stays set, later calls do nothing, and one check at the end is enough.
+ * One thread at a time. */
 #ifndef BELAY_CORE_BUF_H
 #define BELAY_CORE_BUF_H
 
@@ -37,7 +38,8 @@ void buf_addc(struct buf *b, char c);
 void buf_addf(struct buf *b, const char *format, ...) PRINTF_LIKE(2, 3);
 void buf_vaddf(struct buf *b, const char *format, va_list args);
 
-/* Adds a quoted and escaped JSON string; bytes must be valid UTF-8, or come out as they are. */
+/* Adds a quoted and escaped JSON string; bytes must be valid UTF-8, or come out as they
+ * are. */
 void buf_add_json_string(struct buf *b, const char *text, size_t len);
 
 /* Gives the string away (yours to free()) and leaves `b` empty; NULL when `failed`. */

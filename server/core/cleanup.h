@@ -3,7 +3,8 @@
  *     CLEANUP(buf_release) struct buf text = BUF_INIT;
  *     CLEANUP(free_ptr) char *copy = strdup(name);
  *
- * The function takes a pointer to the variable. Take the value out with STEAL() to hand it to a caller. */
+ * The function takes a pointer to the variable. Take the value out with STEAL() to hand
+ * it to a caller. */
 #ifndef BELAY_CORE_CLEANUP_H
 #define BELAY_CORE_CLEANUP_H
 
@@ -13,11 +14,11 @@
 #define CLEANUP(fn) __attribute__((cleanup(fn)))
 
 /* Gives the pointer away and leaves NULL behind, so that CLEANUP() frees nothing. */
-#define STEAL(ptr)                  \
-    __extension__({                 \
-        __typeof__(ptr) p_ = (ptr); \
-        (ptr) = NULL;               \
-        p_;                         \
+#define STEAL(ptr)                                                                       \
+    __extension__({                                                                      \
+        __typeof__(ptr) p_ = (ptr);                                                      \
+        (ptr) = NULL;                                                                    \
+        p_;                                                                              \
     })
 
 static inline void free_ptr(void *ptr_to_ptr)

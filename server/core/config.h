@@ -1,8 +1,10 @@
-/* config: the settings of one process, from flags, environment, file and defaults. The rows are config.def.
+/* config: the settings of one process, from flags, environment, file and defaults. The
+ * rows are config.def.
  *
- * config_load() reads all four, checks each value against its row, and fills one struct that nobody changes afterwards;
- * any thread may read it. The parts of the file that are not settings (the declared commands) are read by the part of
- * the program that owns them, from config->file. */
+ * config_load() reads all four, checks each value against its row, and fills one struct
+ * that nobody changes afterwards; any thread may read it. The parts of the file that are
+ * not settings (the declared commands) are read by the part of the program that owns
+ * them, from config->file. */
 #ifndef BELAY_CORE_CONFIG_H
 #define BELAY_CORE_CONFIG_H
 
@@ -22,12 +24,14 @@ struct config {
 #define SETTING(field, type, flag, env, key, def, least, most, help) config_##type field;
 #include "server/core/config.def"
 #undef SETTING
-    char *file; /* path of belay.yaml (--config, BELAY_CONFIG), or NULL when there is none */
+    char *file; /* path of belay.yaml (--config, BELAY_CONFIG), or NULL when there is none
+                 */
 };
 
-/* Reads the settings. argv[0] is the verb and is skipped; flags are --flag VALUE, --flag=VALUE, --flag and --no-flag for BOOL,
- * and --config FILE. What is wrong is said in `why` (what, where, what would be right), and the error is ERR_USAGE for
- * a flag and ERR_CONFIG for the rest. Release with config_release(), also after an error. */
+/* Reads the settings. argv[0] is the verb and is skipped; flags are --flag VALUE,
+ * --flag=VALUE, --flag and --no-flag for BOOL, and --config FILE. What is wrong is said
+ * in `why` (what, where, what would be right), and the error is ERR_USAGE for a flag and
+ * ERR_CONFIG for the rest. Release with config_release(), also after an error. */
 enum err config_load(struct config *c, int argc, char **argv, struct buf *why) MUST_CHECK;
 void config_release(struct config *c);
 

@@ -1,8 +1,9 @@
 /* err: one error type for the whole program.
  *
- * A function that can fail returns `enum err` and writes its `out_` parameters only on ERR_OK. The words for a human
- * stay in the object that failed (db_errmsg(), req_fail()); this type says only which kind of failure it was, and so
- * which HTTP status and public code a client sees. The list is err.def.
+ * A function that can fail returns `enum err` and writes its `out_` parameters only on
+ * ERR_OK. The words for a human stay in the object that failed (db_errmsg(), req_fail());
+ * this type says only which kind of failure it was, and so which HTTP status and public
+ * code a client sees. The list is err.def.
  *
  *     enum err e = db_open(conninfo, &db);
  *     if (e != ERR_OK)
@@ -10,7 +11,9 @@
 #ifndef BELAY_CORE_ERR_H
 #define BELAY_CORE_ERR_H
 
-#define MUST_CHECK __attribute__((warn_unused_result))
+#include "server/core/banned.h"
+
+#define MUST_CHECK             __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 
 enum err {

@@ -38,7 +38,8 @@ static void add_time(struct buf *line)
     buf_addf(line, "%s.%03dZ", text, (int)(us % US_PER_SECOND / US_PER_MS));
 }
 
-/* The end of the value that starts at `p`: a quoted string, or all up to the next space. */
+/* The end of the value that starts at `p`: a quoted string, or all up to the next space.
+ */
 static const char *value_end(const char *p)
 {
     if (*p != '"')
@@ -69,7 +70,8 @@ static void add_pairs_as_json(struct buf *line, const char *pairs)
     }
 }
 
-static void add_line(struct buf *line, enum log_level level, const char *event, const char *pairs)
+static void add_line(struct buf *line, enum log_level level, const char *event,
+                     const char *pairs)
 {
     if (the_format == LOG_JSON)
         buf_adds(line, "{\"time\":\"");
@@ -88,7 +90,8 @@ static void add_line(struct buf *line, enum log_level level, const char *event, 
     buf_addc(line, '\n');
 }
 
-static void log_line(enum log_level level, const char *event, const char *format, va_list args)
+static void log_line(enum log_level level, const char *event, const char *format,
+                     va_list args)
 {
     char pairs[LINE_MAX_BYTES];
     CLEANUP(buf_release) struct buf line = BUF_INIT;
@@ -101,14 +104,14 @@ static void log_line(enum log_level level, const char *event, const char *format
         return; /* nobody is left to tell */
 }
 
-#define LOG_FUNCTION(name, level)                       \
-    void name(const char *event, const char *format, ...) \
-    {                                                   \
-        va_list args;                                   \
-                                                        \
-        va_start(args, format);                         \
-        log_line(level, event, format, args);           \
-        va_end(args);                                   \
+#define LOG_FUNCTION(name, level)                                                        \
+    void name(const char *event, const char *format, ...)                                \
+    {                                                                                    \
+        va_list args;                                                                    \
+                                                                                         \
+        va_start(args, format);                                                          \
+        log_line(level, event, format, args);                                            \
+        va_end(args);                                                                    \
     }
 
 LOG_FUNCTION(log_debug, LOG_DEBUG)
@@ -125,7 +128,8 @@ const char *log_quoted(const char *text)
 
     text = text != NULL ? text : "";
     buf_add_json_string(&quoted, text, strnlen(text, 400));
-    if (quoted.len >= QUOTED_BYTES) { /* escapes made it long: drop the text, keep the line whole */
+    if (quoted.len >=
+        QUOTED_BYTES) { /* escapes made it long: drop the text, keep the line whole */
         buf_clear(&quoted);
         buf_adds(&quoted, "\"(unprintable)\"");
     }
@@ -137,5 +141,6 @@ int log_once_a_second(_Atomic(int64_t) *last_ms)
 {
     int64_t now = clock_ms(), last = atomic_load(last_ms);
 
-    return (last == 0 || now - last >= MS_PER_SECOND) && atomic_compare_exchange_strong(last_ms, &last, now);
+    return (last == 0 || now - last >= MS_PER_SECOND) &&
+           atomic_compare_exchange_strong(last_ms, &last, now);
 }

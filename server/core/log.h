@@ -2,12 +2,14 @@
  *
  *     log_info("job_finish", "job=%" PRId64 " status=%s", id, status);
  *
- * The first argument is the event: the name of the operation (operationId = function = event) or of the part of the
- * program. The rest is `key=value` pairs, printed as they are; a value with spaces is quoted by the caller with
- * log_quoted(). Never args, results or tokens.
+ * The first argument is the event: the name of the operation (operationId = function =
+ * event) or of the part of the program. The rest is `key=value` pairs, printed as they
+ * are; a value with spaces is quoted by the caller with log_quoted(). Never args, results
+ * or tokens.
  *
- * Threads: any; a line is one write(). The format and the level are set once, before threads start. Logged once, at an
- * edge: http.c for a request, runner.c for a job, main.c for the process; nothing below logs above debug. */
+ * Threads: any; a line is one write(). The format and the level are set once, before
+ * threads start. Logged once, at an edge: http.c for a request, runner.c for a job,
+ * main.c for the process; nothing below logs above debug. */
 #ifndef BELAY_CORE_LOG_H
 #define BELAY_CORE_LOG_H
 
@@ -26,11 +28,12 @@ void log_info(const char *event, const char *format, ...) PRINTF_LIKE(2, 3);
 void log_warn(const char *event, const char *format, ...) PRINTF_LIKE(2, 3);
 void log_error(const char *event, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/* Quotes `text` as a JSON string into one of four buffers of this thread (cut at 500 bytes); valid until four calls
- * later. */
+/* Quotes `text` as a JSON string into one of four buffers of this thread (cut at 500
+ * bytes); valid until four calls later. */
 const char *log_quoted(const char *text);
 
-/* True at most once a second for each `last_ms` (start it at 0): "one log line per second per component". */
+/* True at most once a second for each `last_ms` (start it at 0): "one log line per second
+ * per component". */
 int log_once_a_second(_Atomic(int64_t) *last_ms);
 
 #endif

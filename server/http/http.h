@@ -1,7 +1,8 @@
-/* http: the server. libmicrohttpd in external epoll mode on a libuv loop, in one thread of its own.
+/* http: the server. libmicrohttpd in external epoll mode on a libuv loop, in one thread
+ * of its own.
  *
- * Threads: http_open() starts it; http_call() from any thread runs fn on the HTTP thread soon; everything else on the
- * caller's thread. */
+ * Threads: http_open() starts it; http_call() from any thread runs fn on the HTTP thread
+ * soon; everything else on the caller's thread. */
 #ifndef BELAY_HTTP_HTTP_H
 #define BELAY_HTTP_HTTP_H
 
@@ -12,17 +13,20 @@
 struct http;
 
 struct http_options {
-    const struct config *config; /* listen, port, limits, timeouts, origins; borrowed for the server's life */
+    const struct config *config; /* listen, port, limits, timeouts, origins; borrowed for
+                                    the server's life */
     void *context;               /* req_context() */
     void (*on_wake)(void *arg);  /* called on the HTTP thread after http_wake() */
     void *wake_arg;
 };
 
 /* Binds, then serves. `why` says what is wrong with the address. */
-enum err http_open(const struct http_options *options, struct http **out_http, struct buf *why) MUST_CHECK;
+enum err http_open(const struct http_options *options, struct http **out_http,
+                   struct buf *why) MUST_CHECK;
 /* The port that it listens on. */
 int http_port(const struct http *http);
-/* From any thread: on_wake() will be called on the HTTP thread; many calls may become one. Async-signal-safe not needed. */
+/* From any thread: on_wake() will be called on the HTTP thread; many calls may become
+ * one. Async-signal-safe not needed. */
 void http_wake(struct http *http);
 
 /* No new connections, `Connection: close` on every reply; requests under way go on. */

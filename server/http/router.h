@@ -1,5 +1,6 @@
-/* router: path and method to operation. The table is made from openapi/openapi.json by openapi/gen_routes.c: an operation without a
- * function is a link error, a function without an operation a missing prototype. */
+/* router: path and method to operation. The table is made from openapi/openapi.json by
+ * openapi/gen_routes.c: an operation without a function is a link error, a function
+ * without an operation a missing prototype. */
 #ifndef BELAY_HTTP_ROUTER_H
 #define BELAY_HTTP_ROUTER_H
 
@@ -22,7 +23,8 @@ struct route {
     const char *const *query; /* the documented query parameters, ends in NULL */
     bool takes_body;
     bool body_is_required;
-    int body_factor; /* body limit = body_max_bytes * this; x-belay-body-factor in the document, default 1 */
+    int body_factor; /* body limit = body_max_bytes * this; x-belay-body-factor in the
+                        document, default 1 */
 };
 
 extern const struct route routes[]; /* ends in a row without a method */
@@ -39,8 +41,9 @@ struct route_match {
     int n_params;
 };
 
-/* ERR_OK; ERR_ROUTE_NOT_FOUND; ERR_METHOD_NOT_ALLOWED with the path's methods in `allow` ("GET, POST"). HEAD matches GET;
- * OPTIONS is the adapter's. */
-enum err route_lookup(const char *method, const char *path, struct route_match *out, char allow[64]) MUST_CHECK;
+/* ERR_OK; ERR_ROUTE_NOT_FOUND; ERR_METHOD_NOT_ALLOWED with the path's methods in `allow`
+ * ("GET, POST"). HEAD matches GET; OPTIONS is the adapter's. */
+enum err route_lookup(const char *method, const char *path, struct route_match *out,
+                      char allow[64]) MUST_CHECK;
 
 #endif
