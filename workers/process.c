@@ -46,9 +46,7 @@ struct process {
     struct process_end end;
 };
 
-/* -- zygote
- * ----------------------------------------------------------------------------------------------------
- */
+/* -- zygote -------------------------------------------------------------------------- */
 
 static enum err zygote_start_locked(void)
 {
@@ -167,9 +165,7 @@ static void supervisor_give_back(struct supervisor s)
         close(s.socket);
 }
 
-/* -- start
- * -----------------------------------------------------------------------------------------------------
- */
+/* -- start --------------------------------------------------------------------------- */
 
 static uint32_t add_strings(struct buf *b, const char *const *strings)
 {
@@ -286,9 +282,7 @@ enum err process_start(const struct process_spec *spec, struct process **out_pro
     return ERR_OK;
 }
 
-/* -- while it runs
- * ---------------------------------------------------------------------------------------------
- */
+/* -- while it runs ------------------------------------------------------------------- */
 
 int process_out_fd(const struct process *p)
 {
@@ -339,9 +333,7 @@ void process_kill(struct process *p)
     send_small_order(p, SUPERVISOR_KILL);
 }
 
-/* -- the end
- * ---------------------------------------------------------------------------------------------------
- */
+/* -- the end ------------------------------------------------------------------------- */
 
 /* The supervisor was killed. The zygote kills what it watched and closes the socket when
  * nothing is left of it. */

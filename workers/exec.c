@@ -1,0 +1,66 @@
+#include "workers/exec.h"
+
+#include "workers/command.h"
+#include "workers/declaration.h"
+
+#include <stdlib.h>
+
+struct commands {
+    struct declarations *declared;
+    struct task *tasks;
+    const struct task **list;
+};
+
+static enum err make_tasks(struct commands *c)
+{
+    size_t n = c->declared != NULL ? c->declared->commands_count : 0;
+
+    c->tasks = calloc(n + 1, sizeof *c->tasks);
+    c->list = calloc(n + 1, sizeof *c->list);
+    if (c->tasks == NULL || c->list == NULL)
+        return ERR_NO_MEMORY;
+    for (size_t i = 0; i < n; i++) {
+        const struct declaration *d = &c->declared->commands[i];
+        c->tasks[i] = (struct task){.name = d->name,
+                                    .kind = TASK_SYNC,
+                                    .run = command_run,
+                                    .description = d->description,
+                                    .escalation = ESCALATE_KILL,
+                                    .max_attempts = d->max_attempts,
+                                    .grace_seconds = d->grace_seconds,
+                                    .data = d};
+        c->list[i] = &c->tasks[i];
+    }
+    return ERR_OK;
+}
+
+enum err commands_load(const char *file, struct commands **out, struct buf *why)
+{
+    struct commands *c = calloc(1, sizeof *c);
+    enum err e = c != NULL ? ERR_OK : ERR_NO_MEMORY;
+
+    if (e == ERR_OK && file != NULL)
+        e = declarations_load(file, &c->declared, why);
+    if (e == ERR_OK)
+        e = make_tasks(c);
+    if (e == ERR_OK)
+        *out = c;
+    else
+        commands_free(c);
+    return e;
+}
+
+const struct task *const *commands_tasks(const struct commands *commands)
+{
+    return commands->list;
+}
+
+void commands_free(struct commands *commands)
+{
+    if (commands == NULL)
+        return;
+    declarations_free(commands->declared);
+    free(commands->tasks);
+    free(commands->list);
+    free(commands);
+}
