@@ -10,8 +10,9 @@ VARIANT ?=
 OUT := $(BUILD)$(VARIANT:%=/%)
 
 # Debian 12 and 13. `make deps` asks dpkg for these and installs what is missing.
-DEPS := gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libpq-dev libuv1-dev \
-        libcurl4-openssl-dev libsodium-dev libcyaml-dev postgresql curl jq
+DEPS_BUILD := gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libpq-dev libuv1-dev \
+              libcurl4-openssl-dev libsodium-dev libcyaml-dev
+DEPS := $(DEPS_BUILD) postgresql curl jq
 DEPS_TEST := $(DEPS) libcriterion-dev git procps
 DEPS_CHECK := $(DEPS_TEST) clang clang-format clang-tidy cppcheck pmccabe
 
@@ -43,7 +44,7 @@ OBJECTS := $(SOURCES:%.c=$(OUT)/obj/%.o) $(GEN_C:$(BUILD)/%.c=$(OUT)/obj/%.o)
 MAIN_OBJECT := $(MAIN:%.c=$(OUT)/obj/%.o)
 
 .DELETE_ON_ERROR:
-.PHONY: all help deps deps-test deps-check run test check format format-check lint asan tsan fuzz \
+.PHONY: all help deps deps-build deps-test deps-check run test check format format-check lint asan tsan fuzz \
         bench docs install clean ci docker-test test-trixie binaries tests-quick
 
 all: $(OUT)/belay
@@ -73,6 +74,9 @@ $(OUT)/obj/gen/%.o: $(BUILD)/gen/%.c | $(GEN_DEFS)
 
 deps: ## install what the build needs (apt-get; sudo when not root)
 	@tests/house/deps $(DEPS)
+
+deps-build:
+	@tests/house/deps $(DEPS_BUILD)
 
 deps-test:
 	@tests/house/deps $(DEPS_TEST)
