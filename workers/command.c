@@ -115,7 +115,7 @@ static void on_error_line(void *arg, const char *line)
 
     if (take_progress(r, line))
         return;
-    strncpy(r->last_line, line, sizeof r->last_line - 1);
+    snprintf(r->last_line, sizeof r->last_line, "%s", line);
     if (!may_log(r))
         return;
     note_dropped_lines(r);
