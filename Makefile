@@ -44,7 +44,7 @@ OBJECTS := $(SOURCES:%.c=$(OUT)/obj/%.o) $(GEN_C:$(BUILD)/%.c=$(OUT)/obj/%.o)
 MAIN_OBJECT := $(MAIN:%.c=$(OUT)/obj/%.o)
 
 .DELETE_ON_ERROR:
-.PHONY: all help deps deps-build deps-test deps-check run test check format format-check lint asan tsan fuzz \
+.PHONY: all help print-deps-test deps deps-build deps-test deps-check run test check format format-check lint asan tsan fuzz \
         bench docs install clean ci docker-test test-trixie binaries tests-quick
 
 all: $(OUT)/belay
@@ -85,6 +85,9 @@ deps-check:
 	@tests/house/deps $(DEPS_CHECK)
 
 DEMO := $(firstword $(wildcard belay.yaml docs/demo/belay.yaml))
+
+print-deps-test: # for the scripts that make a system of their own
+	@echo $(DEPS_TEST)
 
 # The packages bring the pkg-config answers that the variables above ask for: so the build is a second make.
 run: deps ## build and serve on http://127.0.0.1:8080 with the demo commands
