@@ -147,7 +147,8 @@ check: deps-check all ## measure the house style: layers, sizes, names, format, 
 	@BELAY_BINARY=$(CURDIR)/$(OUT)/belay CLANG_FORMAT=$(CLANG_FORMAT) tests/house/check
 
 format: ## rewrite the sources with clang-format 14
-	$(CLANG_FORMAT) -i $(HAND_WRITTEN)
+	@$(CLANG_FORMAT) -i $(HAND_WRITTEN)
+	@sed -i -E 's#^(/\* -- .{81})-* \*/$$#\1 */#' $(HAND_WRITTEN) # rules between sections: 90 columns
 
 format-check:
 	@CLANG_FORMAT=$(CLANG_FORMAT) tests/house/format $(HAND_WRITTEN)

@@ -1,4 +1,5 @@
-/* abort_look: the cost of job_should_abort(), in nanoseconds a call, beside an empty loop of the same shape. */
+/* abort_look: the cost of job_should_abort(), in nanoseconds a call, beside an empty loop
+ * of the same shape. */
 #include "workers/task.h"
 
 #include <stdio.h>

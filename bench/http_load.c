@@ -4,9 +4,10 @@
  *     http_load PORT enqueue-batch  CONNECTIONS REQUESTS JOBS_A_REQUEST
  *     http_load PORT cancel         CONNECTIONS REQUESTS FIRST_ID
  *
- * One thread, one epoll, one request under way on each connection, so that it costs as little as it can of the two cores that it
- * shares with the service and PostgreSQL. An answer with another status, or a cancel that does not say
- * "cancelled" of the right job, ends the run with exit code 1: a wrong answer has no speed. Prints one line of JSON. */
+ * One thread, one epoll, one request under way on each connection, so that it costs as
+ * little as it can of the two cores that it shares with the service and PostgreSQL. An
+ * answer with another status, or a cancel that does not say "cancelled" of the right job,
+ * ends the run with exit code 1: a wrong answer has no speed. Prints one line of JSON. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -38,7 +39,8 @@ struct connection {
 struct load {
     enum mode mode;
     int port, connections, epoll;
-    int64_t requests, started, finished, extra; /* extra: jobs a request, or the first id */
+    int64_t requests, started, finished,
+        extra; /* extra: jobs a request, or the first id */
     int64_t *latencies_us;
     char *shared;
     size_t shared_len;
@@ -60,7 +62,8 @@ static void die(const char *what)
 
 static void die_of(const struct connection *c, const char *what)
 {
-    fprintf(stderr, "http_load: request %" PRId64 ": %s: %.400s\n", c->number, what, c->response);
+    fprintf(stderr, "http_load: request %" PRId64 ": %s: %.400s\n", c->number, what,
+            c->response);
     exit(1);
 }
 
@@ -73,10 +76,11 @@ static char *allocate(size_t size)
     return p;
 }
 
-/* -- requests --------------------------------------------------------------------------------------- */
+/* -- requests ------------------------------------------------------------------------ */
 
-static const char one_job[] = "{\"task\":\"echo\",\"queue\":\"bench\",\"args\":{\"customer\":4711,"
-                              "\"text\":\"sixty-four bytes of args, more or less\"}}";
+static const char one_job[] =
+    "{\"task\":\"echo\",\"queue\":\"bench\",\"args\":{\"customer\":4711,"
+    "\"text\":\"sixty-four bytes of args, more or less\"}}";
 
 static void build_shared(struct load *l)
 {
@@ -85,17 +89,19 @@ static void build_shared(struct load *l)
     char *text = allocate(room);
     char *p = text;
 
-    p += sprintf(p,
-                 "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n"
-                 "Content-Length: %zu\r\n\r\n",
-                 l->mode == MODE_ENQUEUE ? "/jobs" : "/jobs/batch", l->port,
-                 l->mode == MODE_ENQUEUE ? sizeof one_job - 1
-                                         : (sizeof one_job - 1) * (size_t)n + (size_t)n + 1);
+    p += snprintf(
+        p, room - (size_t)(p - text),
+        "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n"
+        "Content-Length: %zu\r\n\r\n",
+        l->mode == MODE_ENQUEUE ? "/jobs" : "/jobs/batch", l->port,
+        l->mode == MODE_ENQUEUE ? sizeof one_job - 1
+                                : (sizeof one_job - 1) * (size_t)n + (size_t)n + 1);
     if (l->mode == MODE_ENQUEUE) {
-        p += sprintf(p, "%s", one_job);
+        p += snprintf(p, room - (size_t)(p - text), "%s", one_job);
     } else {
         for (int64_t i = 0; i < n; i++)
-            p += sprintf(p, "%c%s", i == 0 ? '[' : ',', one_job);
+            p += snprintf(p, room - (size_t)(p - text), "%c%s", i == 0 ? '[' : ',',
+                          one_job);
         *p++ = ']';
     }
     l->shared = text;
@@ -127,16 +133,18 @@ static void check_answer(const struct load *l, const struct connection *c)
     if (l->mode != MODE_CANCEL)
         return;
     snprintf(id, sizeof id, "\"id\":%" PRId64 ",", l->extra + c->number);
-    if (strstr(c->response, "\"result\":\"cancelled\"") == NULL || strstr(c->response, id) == NULL)
+    if (strstr(c->response, "\"result\":\"cancelled\"") == NULL ||
+        strstr(c->response, id) == NULL)
         die_of(c, "the answer does not say that this job is cancelled");
 }
 
-/* -- connections ------------------------------------------------------------------------------------- */
+/* -- connections --------------------------------------------------------------------- */
 
 static void send_more(struct connection *c)
 {
     while (c->sent < c->request_len) {
-        ssize_t n = send(c->fd, c->request + c->sent, c->request_len - c->sent, MSG_NOSIGNAL);
+        ssize_t n =
+            send(c->fd, c->request + c->sent, c->request_len - c->sent, MSG_NOSIGNAL);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (n < 0)
@@ -173,7 +181,8 @@ static bool response_is_whole(const struct connection *c)
 static void receive_more(struct load *l, struct connection *c)
 {
     for (;;) {
-        ssize_t n = recv(c->fd, c->response + c->received, RESPONSE_MAX - 1 - c->received, 0);
+        ssize_t n =
+            recv(c->fd, c->response + c->received, RESPONSE_MAX - 1 - c->received, 0);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (n <= 0)
@@ -205,7 +214,7 @@ static void connect_one(struct load *l, struct connection *c)
         die("epoll_ctl");
 }
 
-/* -- figures ----------------------------------------------------------------------------------------- */
+/* -- figures ------------------------------------------------------------------------- */
 
 static int compare(const void *a, const void *b)
 {
@@ -219,7 +228,8 @@ static void print_figures(struct load *l, int64_t us)
     int64_t n = l->finished, jobs = l->mode == MODE_ENQUEUE_BATCH ? n * l->extra : n;
 
     qsort(l->latencies_us, (size_t)n, sizeof *l->latencies_us, compare);
-    printf("{\"requests\":%" PRId64 ",\"jobs\":%" PRId64 ",\"seconds\":%.3f,\"per_second\":%.0f,"
+    printf("{\"requests\":%" PRId64 ",\"jobs\":%" PRId64
+           ",\"seconds\":%.3f,\"per_second\":%.0f,"
            "\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f}\n",
            n, jobs, us / 1e6, jobs * 1e6 / us, l->latencies_us[n / 2] / 1e3,
            l->latencies_us[n * 99 / 100] / 1e3, l->latencies_us[n - 1] / 1e3);

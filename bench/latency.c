@@ -1,12 +1,15 @@
-/* latency: how long a user waits for a job to start, and for a running task to see an abort.
+/* latency: how long a user waits for a job to start, and for a running task to see an
+ * abort.
  *
- *     latency start ROUNDS PORT             from the POST being sent to the task's first instruction
- *     latency abort ROUNDS PORT CANCEL_PORT from the cancel being sent to the task's seeing it; the job runs on the node at
- *                                           PORT, the cancel goes to the node at CANCEL_PORT
+ *     latency start ROUNDS PORT             from the POST being sent to the task's first
+ * instruction latency abort ROUNDS PORT CANCEL_PORT from the cancel being sent to the
+ * task's seeing it; the job runs on the node at PORT, the cancel goes to the node at
+ * CANCEL_PORT
  *
- * One client, one keep-alive connection a node, one job at a time, with a pause between: an idle service. The far end of
- * each interval is what the service itself records (started_at, acknowledged_at: PostgreSQL's clock), the near end is
- * this program's wall clock; both are the clock of the one machine. Prints one line of JSON. */
+ * One client, one keep-alive connection a node, one job at a time, with a pause between:
+ * an idle service. The far end of each interval is what the service itself records
+ * (started_at, acknowledged_at: PostgreSQL's clock), the near end is this program's wall
+ * clock; both are the clock of the one machine. Prints one line of JSON. */
 #include <curl/curl.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -71,7 +74,8 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
 static json_t *call(struct client *c, const char *path, const char *body)
 {
     char url[256];
-    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+    struct curl_slist *headers =
+        curl_slist_append(NULL, "Content-Type: application/json");
 
     snprintf(url, sizeof url, "http://127.0.0.1:%d%s", c->port, path);
     c->answer.len = 0;
@@ -176,7 +180,8 @@ int main(int argc, char **argv)
     if (us == NULL || rounds < 1 || runs.curl == NULL || cancels.curl == NULL)
         die("start", "out of memory, or no rounds");
     for (int i = 0; i < rounds; i++) {
-        us[i] = strcmp(argv[1], "start") == 0 ? start_round(&runs) : abort_round(&runs, &cancels);
+        us[i] = strcmp(argv[1], "start") == 0 ? start_round(&runs)
+                                              : abort_round(&runs, &cancels);
         usleep(PAUSE_US);
     }
     qsort(us, (size_t)rounds, sizeof *us, compare);

@@ -2,10 +2,10 @@
  *
  *     queue_limit DATABASE_URL JOBS BATCH [QUEUE]
  *
- * One connection, one loop: finish the last batch and claim the next in one transaction and one round trip, history kept. No
- * HTTP, no threads, no task: the limit that the service's own rate is held against. JOBS jobs must wait in `ready`; with
- * QUEUE only those of that queue are claimed.
- * Prints one line of JSON. */
+ * One connection, one loop: finish the last batch and claim the next in one transaction
+ * and one round trip, history kept. No HTTP, no threads, no task: the limit that the
+ * service's own rate is held against. JOBS jobs must wait in `ready`; with QUEUE only
+ * those of that queue are claimed. Prints one line of JSON. */
 #include "db/db.h"
 #include "server/core/clock.h"
 
@@ -38,21 +38,24 @@ static void fill_finish(struct batch *b, const struct db_rows *claimed, int64_t 
         v[k++] = db_int(worker);
         v[k++] = db_int(row_int(claimed, i, 5)); /* attempt */
         v[k++] = db_text("succeeded");
-        v[k++] = db_null();         /* result */
-        v[k++] = db_null();         /* error */
-        v[k++] = db_int(100);       /* started_us */
-        v[k++] = db_null();         /* finished_us_ago */
-        v[k++] = db_null();         /* message */
+        v[k++] = db_null();                       /* result */
+        v[k++] = db_null();                       /* error */
+        v[k++] = db_int(100);                     /* started_us */
+        v[k++] = db_null();                       /* finished_us_ago */
+        v[k++] = db_null();                       /* message */
         v[k++] = (struct db_value){.num = false}; /* killed */
         v[k++] = db_null();
         v[k] = db_null();
     }
 }
 
-static int round_trip(struct db *db, struct batch *b, int64_t worker, int n, const char *queues)
+static int round_trip(struct db *db, struct batch *b, int64_t worker, int n,
+                      const char *queues)
 {
-    struct db_value claim[] = {db_int(worker), db_int(n), db_int(n), db_text(queues), db_null()};
-    struct db_call calls[2] = {{SQL_job_finish, b->n, b->values}, {SQL_job_claim, 1, claim}};
+    struct db_value claim[] = {db_int(worker), db_int(n), db_int(n), db_text(queues),
+                               db_null()};
+    struct db_call calls[2] = {{SQL_job_finish, b->n, b->values},
+                               {SQL_job_claim, 1, claim}};
     struct db_rows rows[2];
     int skip = b->n == 0;
 
@@ -99,8 +102,8 @@ int main(int argc, char **argv)
     }
     round_trip(db, &batch, id, n, only); /* finishes the last batch */
     int64_t us = clock_us() - start_us;
-    printf("{\"jobs\":%" PRId64 ",\"seconds\":%.3f,\"per_second\":%.0f}\n", done, us / 1e6,
-           done * 1e6 / us);
+    printf("{\"jobs\":%" PRId64 ",\"seconds\":%.3f,\"per_second\":%.0f}\n", done,
+           us / 1e6, done * 1e6 / us);
     db_close(db);
     return 0;
 }

@@ -130,6 +130,7 @@ struct complaint {
     int line, depth; /* depth: places around it */
 };
 
+PRINTF_LIKE(3, 0)
 static void take_log_line(cyaml_log_t level, void *arg, const char *format, va_list args)
 {
     struct complaint *c = arg;

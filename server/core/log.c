@@ -90,6 +90,7 @@ static void add_line(struct buf *line, enum log_level level, const char *event,
     buf_addc(line, '\n');
 }
 
+PRINTF_LIKE(3, 0)
 static void log_line(enum log_level level, const char *event, const char *format,
                      va_list args)
 {

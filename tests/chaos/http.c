@@ -40,11 +40,13 @@ void http_client_release(struct http_client *c)
     free(c->text);
 }
 
-long http_send(struct http_client *c, const char *method, const char *path, const char *body)
+long http_send(struct http_client *c, const char *method, const char *path,
+               const char *body)
 {
     char url[512];
     long status = 0;
-    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+    struct curl_slist *headers =
+        curl_slist_append(NULL, "Content-Type: application/json");
 
     snprintf(url, sizeof url, "http://127.0.0.1:%d%s", c->port, path);
     c->len = 0;

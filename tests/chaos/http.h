@@ -1,7 +1,8 @@
-/* http: a small HTTP client for the drivers. One struct a thread; every call ends within 20 s.
+/* http: a small HTTP client for the drivers. One struct a thread; every call ends within
+ * 20 s.
  *
- * An answer's status is 0 when none came (refused, cut, timed out): the outcome is then unknown, which is not a failure
- * of the driver but a fact for the ledger. */
+ * An answer's status is 0 when none came (refused, cut, timed out): the outcome is then
+ * unknown, which is not a failure of the driver but a fact for the ledger. */
 #ifndef BELAY_TESTS_CHAOS_HTTP_H
 #define BELAY_TESTS_CHAOS_HTTP_H
 
@@ -19,7 +20,8 @@ void http_client_init(struct http_client *c, int port);
 void http_client_release(struct http_client *c);
 
 /* Sends, and returns the status. body NULL: none. The JSON is in http_json(). */
-long http_send(struct http_client *c, const char *method, const char *path, const char *body);
+long http_send(struct http_client *c, const char *method, const char *path,
+               const char *body);
 
 /* The last answer as JSON (yours to json_decref), or NULL. */
 json_t *http_json(const struct http_client *c);

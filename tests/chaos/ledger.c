@@ -3,13 +3,15 @@
  *     ledger kill BELAY DATABASE_URL ROUNDS SEED
  *     ledger stop BELAY DATABASE_URL ROUNDS SEED
  *
- * Three records are held against each other at the end. The client's: one row a call, with its key and whether it was
- * accepted, refused, or its outcome unknown. The tasks': a file to which each start and each end is one appended
- * write. The tables': what the database says in the end. `kill` kills the service at a random moment of each round and
- * starts it again; `stop` runs two nodes, freezes one for longer than its lease while the other takes its jobs
- * over, and lets it go on with results that are stale by then.
+ * Three records are held against each other at the end. The client's: one row a call,
+ * with its key and whether it was accepted, refused, or its outcome unknown. The tasks':
+ * a file to which each start and each end is one appended write. The tables': what the
+ * database says in the end. `kill` kills the service at a random moment of each round and
+ * starts it again; `stop` runs two nodes, freezes one for longer than its lease while the
+ * other takes its jobs over, and lets it go on with results that are stale by then.
  *
- * Only processes that it started itself are signalled. Exit code 1 and a line for each check that fails. */
+ * Only processes that it started itself are signalled. Exit code 1 and a line for each
+ * check that fails. */
 #include "db/db.h"
 #include "server/core/buf.h"
 #include "server/core/cleanup.h"
@@ -26,7 +28,13 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-enum { CLIENTS = 4, CALLS_MAX = 400000, LEASE_SECONDS = 2, READY_MS = 15000, QUIET_MS = 90000 };
+enum {
+    CLIENTS = 4,
+    CALLS_MAX = 400000,
+    LEASE_SECONDS = 2,
+    READY_MS = 15000,
+    QUIET_MS = 90000
+};
 
 enum fate { CALL_UNKNOWN, CALL_ACCEPTED, CALL_REFUSED };
 
@@ -52,7 +60,7 @@ static void die(const char *what, const char *why)
     exit(2);
 }
 
-/* -- the service ----------------------------------------------------------------------------------------- */
+/* -- the service --------------------------------------------------------------------- */
 
 static pid_t start_node(struct world *w, int port)
 {
@@ -67,7 +75,8 @@ static pid_t start_node(struct world *w, int port)
     setenv("DATABASE_URL", w->url, 1);
     setenv("BELAY_CONFIG", w->config, 1);
     execl(w->belay, w->belay, "serve", "--port", port_text, "--lease-seconds", lease,
-          "--log-level", "error", "--poll-seconds", "1", "--max-attempts", "100", (char *)NULL);
+          "--log-level", "error", "--poll-seconds", "1", "--max-attempts", "100",
+          (char *)NULL);
     _exit(127);
 }
 
@@ -79,7 +88,8 @@ static void wait_ready(int port)
     http_client_init(&c, port);
     while (http_send(&c, "GET", "/readyz", NULL) != 200) {
         if (clock_ms() > end_ms)
-            die("the service is not ready after 15 s", c.text != NULL ? c.text : "no answer");
+            die("the service is not ready after 15 s",
+                c.text != NULL ? c.text : "no answer");
         sleep_ms(10);
     }
     http_client_release(&c);
@@ -91,9 +101,10 @@ static void end_node(pid_t pid, int sig)
     waitpid(pid, NULL, 0);
 }
 
-/* -- clients --------------------------------------------------------------------------------------------- */
+/* -- clients ------------------------------------------------------------------------- */
 
-/* Half of the jobs run a command that writes its start and its end to the task's ledger; half only echo. */
+/* Half of the jobs run a command that writes its start and its end to the task's ledger;
+ * half only echo. */
 static void one_call(struct world *w, struct http_client *c)
 {
     char body[256];
@@ -130,7 +141,7 @@ static void *run_client(void *arg)
     return NULL;
 }
 
-/* -- the database's record --------------------------------------------------------------------------------- */
+/* -- the database's record ----------------------------------------------------------- */
 
 static struct db_rows query(struct world *w, const char *text)
 {
@@ -184,7 +195,8 @@ static void load_calls(struct world *w)
     run_sql(w, "CREATE TEMP TABLE calls (key text, fate int, id bigint)");
     buf_adds(&sql, "INSERT INTO calls VALUES ('none', 2, 0)");
     for (int i = 0; i < w->n_calls; i++)
-        buf_addf(&sql, ",('%d',%d,%" PRId64 ")", i, (int)w->calls[i].fate, w->calls[i].id);
+        buf_addf(&sql, ",('%d',%d,%" PRId64 ")", i, (int)w->calls[i].fate,
+                 w->calls[i].id);
     run_sql(w, sql.text);
 }
 
@@ -200,12 +212,14 @@ static void load_lines(struct world *w)
         die(w->ledger, "no task has written to it");
     buf_adds(&sql, "INSERT INTO lines (what, id, attempt) VALUES ('begin', 0, 0)");
     while (fgets(line, sizeof line, f) != NULL) {
-        char what[16] = "";
-        long long id = 0;
-        int attempt = 0;
-        if (sscanf(line, "%15s %lld %d", what, &id, &attempt) != 3)
+        char *rest = NULL;
+        const char *what = strtok_r(line, " \n", &rest);
+        const char *id = strtok_r(NULL, " \n", &rest);
+        const char *attempt = strtok_r(NULL, " \n", &rest);
+        if (attempt == NULL)
             die("the tasks' ledger has a broken line", line);
-        buf_addf(&sql, ",('%s',%lld,%d)", what, id, attempt);
+        buf_addf(&sql, ",('%s',%lld,%ld)", what, strtoll(id, NULL, 10),
+                 strtol(attempt, NULL, 10));
     }
     fclose(f);
     run_sql(w, sql.text);
@@ -218,8 +232,10 @@ static void audit(struct world *w)
     load_calls(w);
     load_lines(w);
     check(w, "every accepted job exists exactly once",
-          count_of(w, "SELECT count(*) FROM calls c WHERE fate = 1 AND 1 <> (SELECT count(*) FROM"
-                      " belay.jobs j WHERE j.id = c.id AND j.metadata ->> 'key' = c.key)"));
+          count_of(
+              w,
+              "SELECT count(*) FROM calls c WHERE fate = 1 AND 1 <> (SELECT count(*) FROM"
+              " belay.jobs j WHERE j.id = c.id AND j.metadata ->> 'key' = c.key)"));
     check(w, "a call of unknown outcome made one job or none",
           count_of(w, "SELECT count(*) FROM (SELECT metadata ->> 'key' FROM belay.jobs"
                       " GROUP BY 1 HAVING count(*) > 1) x"));
@@ -232,15 +248,20 @@ static void audit(struct world *w)
     check(w, "and succeeded (2), as none was cancelled or failed",
           count_of(w, "SELECT count(*) FROM belay.ends WHERE status <> 2"));
     check(w, "every job of the tasks' ledger was started",
-          count_of(w, "SELECT count(*) FROM belay.jobs j JOIN belay.tasks t ON t.id = j.task_id"
-                      " WHERE t.name = 'write-ledger' AND NOT EXISTS"
-                      " (SELECT FROM lines l WHERE l.id = j.id AND l.what = 'end')"));
+          count_of(
+              w,
+              "SELECT count(*) FROM belay.jobs j JOIN belay.tasks t ON t.id = j.task_id"
+              " WHERE t.name = 'write-ledger' AND NOT EXISTS"
+              " (SELECT FROM lines l WHERE l.id = j.id AND l.what = 'end')"));
     check(w, "no attempt of a job was started twice",
-          count_of(w, "SELECT count(*) FROM (SELECT id, attempt FROM lines WHERE what = 'start'"
-                      " GROUP BY 1, 2 HAVING count(*) > 1) x"));
+          count_of(
+              w,
+              "SELECT count(*) FROM (SELECT id, attempt FROM lines WHERE what = 'start'"
+              " GROUP BY 1, 2 HAVING count(*) > 1) x"));
     snprintf(text, sizeof text,
              "SELECT count(*) FROM (SELECT id FROM lines WHERE what = 'start' GROUP BY 1"
-             " HAVING count(*) > 1 + %d) x", w->interruptions);
+             " HAVING count(*) > 1 + %d) x",
+             w->interruptions);
     check(w, "starts of a job <= 1 + recorded interruptions", count_of(w, text));
     check(w, "the accepted end is that of the last attempt (no stale write)",
           count_of(w, "SELECT count(*) FROM (SELECT id, max(attempt) AS last FROM lines"
@@ -249,7 +270,7 @@ static void audit(struct world *w)
     check(w, "no lease is left", count_of(w, "SELECT count(*) FROM belay.leases"));
 }
 
-/* -- rounds ---------------------------------------------------------------------------------------------- */
+/* -- rounds -------------------------------------------------------------------------- */
 
 static int free_port(void)
 {
@@ -268,7 +289,7 @@ static void kill_rounds(struct world *w, int rounds)
     wait_ready(port);
     atomic_store(&w->port, port);
     for (int i = 0; i < rounds; i++) {
-        sleep_ms(200 + rand() % 800);
+        sleep_ms(200 + random() % 800);
         end_node(node, SIGKILL);
         w->interruptions++;
         node = start_node(w, port);
@@ -288,10 +309,10 @@ static void stop_rounds(struct world *w, int rounds)
     wait_ready(frozen_port);
     atomic_store(&w->port, port);
     for (int i = 0; i < rounds; i++) {
-        sleep_ms(300 + rand() % 700);
+        sleep_ms(300 + random() % 700);
         kill(frozen, SIGSTOP);
         w->interruptions++;
-        sleep_ms(LEASE_SECONDS * 2000 + rand() % 500);
+        sleep_ms(LEASE_SECONDS * 2000 + random() % 500);
         kill(frozen, SIGCONT);
     }
     atomic_store(&w->closing, true);
@@ -312,11 +333,12 @@ static void write_config(struct world *w)
     f = fopen(w->config, "w");
     if (f == NULL)
         die("fopen", w->config);
-    fprintf(f,
-            "commands:\n  - name: write-ledger\n    command:\n      - /bin/sh\n      - -c\n"
-            "      - 'echo start $BELAY_JOB_ID $BELAY_ATTEMPT >>%s; sleep 0.0$(($$ %% 9));"
-            " echo end $BELAY_JOB_ID $BELAY_ATTEMPT >>%s'\n",
-            w->ledger, w->ledger);
+    fprintf(
+        f,
+        "commands:\n  - name: write-ledger\n    command:\n      - /bin/sh\n      - -c\n"
+        "      - 'echo start $BELAY_JOB_ID $BELAY_ATTEMPT >>%s; sleep 0.0$(($$ %% 9));"
+        " echo end $BELAY_JOB_ID $BELAY_ATTEMPT >>%s'\n",
+        w->ledger, w->ledger);
     fclose(f);
 }
 
@@ -332,7 +354,7 @@ int main(int argc, char **argv)
     }
     w = (struct world){.belay = argv[2], .url = argv[3]};
     w.calls = calloc(CALLS_MAX, sizeof *w.calls);
-    srand((unsigned)strtoul(argv[5], NULL, 10));
+    srandom((unsigned)strtoul(argv[5], NULL, 10));
     curl_global_init(CURL_GLOBAL_DEFAULT);
     write_config(&w);
     struct db_options options = {
@@ -342,8 +364,8 @@ int main(int argc, char **argv)
     run_sql(&w, "SET statement_timeout = '60s'");
     for (int i = 0; i < CLIENTS; i++)
         pthread_create(&clients[i], NULL, run_client, &w);
-    (strcmp(argv[1], "kill") == 0 ? kill_rounds : stop_rounds)(
-        &w, (int)strtol(argv[4], NULL, 10));
+    (strcmp(argv[1], "kill") == 0 ? kill_rounds
+                                  : stop_rounds)(&w, (int)strtol(argv[4], NULL, 10));
     for (int i = 0; i < CLIENTS; i++)
         pthread_join(clients[i], NULL);
     audit(&w);

@@ -1,11 +1,13 @@
-/* races: claim against cancel against abort against delete against retry, and no answer that the end contradicts.
+/* races: claim against cancel against abort against delete against retry, and no answer
+ * that the end contradicts.
  *
  *     races PORT ROUNDS SEED
  *
- * A round makes one job (that is over at once, in some milliseconds, fails, or would run for long) and lets three actors
- * fall upon it at random moments, each with one random operation. When the job has come to rest, what each actor was told
- * is held against the job's end. Four groups of three actors run side by side. A contradiction is printed with all
- * that was said, and the exit code is 1. */
+ * A round makes one job (that is over at once, in some milliseconds, fails, or would run
+ * for long) and lets three actors fall upon it at random moments, each with one random
+ * operation. When the job has come to rest, what each actor was told is held against the
+ * job's end. Four groups of three actors run side by side. A contradiction is printed
+ * with all that was said, and the exit code is 1. */
 #include "tests/chaos/http.h"
 
 #include <inttypes.h>
@@ -21,7 +23,8 @@ enum { GROUPS = 4, ACTORS = 3, DELAY_MAX_US = 4000 };
 
 enum operation { OP_CANCEL, OP_ABORT, OP_DELETE, OP_DELETE_ABORT, OP_RETRY, OP_COUNT };
 
-static const char *const operation_names[] = {"cancel", "abort", "delete", "delete?abort", "retry"};
+static const char *const operation_names[] = {"cancel", "abort", "delete", "delete?abort",
+                                              "retry"};
 
 struct said {
     enum operation operation;
@@ -43,11 +46,12 @@ static atomic_int contradictions, tally[OP_COUNT][2];
 
 static unsigned next_random(unsigned *seed)
 {
-    *seed = *seed * 1664525u + 1013904223u; /* Numerical Recipes' LCG: the same seed, the same run */
+    *seed = *seed * 1664525u +
+            1013904223u; /* Numerical Recipes' LCG: the same seed, the same run */
     return *seed >> 8;
 }
 
-/* -- actors ------------------------------------------------------------------------------------------ */
+/* -- actors -------------------------------------------------------------------------- */
 
 struct actor {
     struct group *group;
@@ -58,15 +62,18 @@ struct actor {
 static void act(struct http_client *c, struct actor *a)
 {
     static const char *const methods[] = {"POST", "POST", "DELETE", "DELETE", "POST"};
-    static const char *const tails[] = {"/cancel", "/cancel?abort=true", "", "?abort=true", "/retry"};
+    static const char *const tails[] = {"/cancel", "/cancel?abort=true", "",
+                                        "?abort=true", "/retry"};
     struct said *said = &a->group->said[a->number];
     char path[128];
 
     said->operation = next_random(&a->seed) % OP_COUNT;
     usleep(next_random(&a->seed) % DELAY_MAX_US);
-    snprintf(path, sizeof path, "/jobs/%" PRId64 "%s", a->group->job, tails[said->operation]);
+    snprintf(path, sizeof path, "/jobs/%" PRId64 "%s", a->group->job,
+             tails[said->operation]);
     said->status = http_send(c, methods[said->operation], path, NULL);
-    http_member(c, said->status < 400 ? "result" : "code", said->result, sizeof said->result);
+    http_member(c, said->status < 400 ? "result" : "code", said->result,
+                sizeof said->result);
     atomic_fetch_add(&tally[said->operation][said->status < 300], 1);
 }
 
@@ -87,7 +94,7 @@ static void *run_actor(void *arg)
     return NULL;
 }
 
-/* -- the judgement ------------------------------------------------------------------------------------- */
+/* -- the judgement ------------------------------------------------------------------- */
 
 struct outcome {
     char status[32]; /* "gone" when there is no such job */
@@ -120,7 +127,8 @@ static const char *contradiction_of(const struct said *s, const struct outcome *
         return "said that it was cancelled";
     if (is(s->result, "already_aborted") && !is(o->status, "aborted"))
         return "said that it was aborted";
-    if (is(s->result, "job-finished") && !is(o->status, "succeeded") && !is(o->status, "failed"))
+    if (is(s->result, "job-finished") && !is(o->status, "succeeded") &&
+        !is(o->status, "failed"))
         return "said that it had finished";
     if (is(s->result, "job-not-found"))
         return "said that there is no such job";
@@ -147,13 +155,14 @@ static void judge(struct group *g, const struct outcome *o)
     if (why == NULL)
         return;
     atomic_fetch_add(&contradictions, 1);
-    printf("job %" PRId64 " is %s after attempt %d, but somebody %s:\n", g->job, o->status, o->attempt, why);
+    printf("job %" PRId64 " is %s after attempt %d, but somebody %s:\n", g->job,
+           o->status, o->attempt, why);
     for (int i = 0; i < ACTORS; i++)
-        printf("    %s -> %ld %s\n", operation_names[g->said[i].operation], g->said[i].status,
-               g->said[i].result);
+        printf("    %s -> %ld %s\n", operation_names[g->said[i].operation],
+               g->said[i].status, g->said[i].result);
 }
 
-/* -- rounds ---------------------------------------------------------------------------------------------- */
+/* -- rounds -------------------------------------------------------------------------- */
 
 static int64_t make_job(struct http_client *c, unsigned *seed)
 {
@@ -169,7 +178,8 @@ static int64_t make_job(struct http_client *c, unsigned *seed)
     const char *body = jobs[next_random(seed) % (sizeof jobs / sizeof *jobs)];
 
     if (http_send(c, "POST", "/jobs", body) != 201) {
-        fprintf(stderr, "races: POST /jobs %s: %s\n", body, c->text != NULL ? c->text : "no answer");
+        fprintf(stderr, "races: POST /jobs %s: %s\n", body,
+                c->text != NULL ? c->text : "no answer");
         exit(1);
     }
     json_t *job = http_json(c);
@@ -204,7 +214,8 @@ static void *run_group(void *arg)
     pthread_barrier_init(&g->begin, NULL, ACTORS + 1);
     pthread_barrier_init(&g->end, NULL, ACTORS + 1);
     for (int i = 0; i < ACTORS; i++) {
-        actors[i] = (struct actor){.group = g, .number = i, .seed = g->seed * 31 + (unsigned)i};
+        actors[i] =
+            (struct actor){.group = g, .number = i, .seed = g->seed * 31 + (unsigned)i};
         pthread_create(&threads[i], NULL, run_actor, &actors[i]);
     }
     for (int i = 0; i < g->rounds; i++) {
@@ -244,7 +255,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < GROUPS; i++)
         pthread_join(threads[i], NULL);
     for (int i = 0; i < OP_COUNT; i++)
-        printf("%-14s %6d accepted %6d refused\n", operation_names[i], tally[i][1], tally[i][0]);
+        printf("%-14s %6d accepted %6d refused\n", operation_names[i], tally[i][1],
+               tally[i][0]);
     printf("%d rounds, seed %u, %d contradictions\n", rounds, seed, contradictions);
     return contradictions > 0;
 }
