@@ -21,7 +21,7 @@ bool arguments_name_is_fine(const char *name)
     return len > 0 && len < NAME_ROOM && name[len] == '\0';
 }
 
-/* -- JSON text ----------------------------------------------------------------------- */
+/* -- JSON text ---------------------------------------------------------------------- */
 
 /* A piece of JSON text. */
 struct span {
@@ -129,7 +129,7 @@ static bool find_member(const char *json, const char *name, struct span *out)
     return found;
 }
 
-/* -- placeholders -------------------------------------------------------------------- */
+/* -- placeholders ------------------------------------------------------------------- */
 
 /* True when `at` begins one: {{args.NAME}}, with spaces inside the braces if need be. */
 static bool read_placeholder(const char *at, char name[NAME_ROOM], const char **out_end)
@@ -198,7 +198,7 @@ bool arguments_check(const struct declaration *d, struct buf *why)
     return true;
 }
 
-/* -- values -------------------------------------------------------------------------- */
+/* -- values ------------------------------------------------------------------------- */
 
 static bool type_fits(enum argument_type type, struct span value)
 {

@@ -64,7 +64,7 @@ struct run {
     char chunk[CHUNK_BYTES];
 };
 
-/* -- stderr -------------------------------------------------------------------------- */
+/* -- stderr ------------------------------------------------------------------------- */
 
 static void note_dropped_lines(struct run *r)
 {
@@ -122,7 +122,7 @@ static void on_error_line(void *arg, const char *line)
     job_log(r->ctx, "%s", line);
 }
 
-/* -- reading ------------------------------------------------------------------------- */
+/* -- reading ------------------------------------------------------------------------ */
 
 /* One chunk; false at the end of the stream, or when there is nothing now. */
 static bool read_out(struct run *r)
@@ -159,7 +159,7 @@ static void read_rest(struct run *r)
     note_dropped_lines(r);
 }
 
-/* -- abort --------------------------------------------------------------------------- */
+/* -- abort -------------------------------------------------------------------------- */
 
 /* SIGTERM first, then the look that counts as heard, so that "acknowledged" is never said
  * too early. A later, stronger call shortens the grace. */
@@ -220,7 +220,7 @@ static void watch(struct run *r)
     read_rest(r);
 }
 
-/* -- start --------------------------------------------------------------------------- */
+/* -- start -------------------------------------------------------------------------- */
 
 /* A file in memory that nobody can change, at its beginning; -1 when there is no memory.
  */
@@ -286,7 +286,7 @@ static enum err start(struct run *r, struct buf *why)
     return process_start(&spec, &r->process, why);
 }
 
-/* -- end ----------------------------------------------------------------------------- */
+/* -- end ---------------------------------------------------------------------------- */
 
 /* "exit code 3", "SIGSEGV", ... */
 static void describe_end(const struct run *r, struct buf *words)

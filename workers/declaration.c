@@ -51,7 +51,7 @@ static const struct {
     "retry_seconds, allow_dash, args"
 #define ARGUMENT_KEYS "name, type, required, pattern, default"
 
-/* -- schema -------------------------------------------------------------------------- */
+/* -- schema ------------------------------------------------------------------------- */
 
 static const cyaml_strval_t truths[] = {{"false", 0}, {"no", 0}, {"true", 1}, {"yes", 1}};
 static const cyaml_strval_t stdins[] = {{"args", STDIN_ARGS}, {"none", STDIN_NONE}};
@@ -121,7 +121,7 @@ static const cyaml_schema_field_t file_fields[] = {
 static const cyaml_schema_value_t file_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct declarations, file_fields)};
 
-/* -- reading ------------------------------------------------------------------------- */
+/* -- reading ------------------------------------------------------------------------ */
 
 /* What libcyaml said. */
 struct complaint {
@@ -240,7 +240,7 @@ static enum err parse(const char *file, const struct buf *text, struct declarati
     return ERR_OK;
 }
 
-/* -- what a schema cannot say -------------------------------------------------------- */
+/* -- what a schema cannot say ------------------------------------------------------- */
 
 static bool in_range(int value, int most, const char *key, struct buf *why)
 {
@@ -310,7 +310,7 @@ static bool check_declaration(struct declaration *d, struct buf *why)
     return check_env(d, why) && arguments_check(d, why);
 }
 
-/* -- what is the same for each job --------------------------------------------------- */
+/* -- what is the same for each job -------------------------------------------------- */
 
 static bool env_has(const struct declaration *d, const char *name)
 {

@@ -1,3 +1,7 @@
+/* Bytes in, valid UTF-8 out, in a ring of fixed size: a program may write for ever and
+ * costs no more than its tail. Rejected: a file for the output (it fills the disk, and
+ * somebody must delete it); cleaning while it arrives (a character may be cut between two
+ * reads, and most of a long output is thrown away anyhow). */
 #include "workers/output.h"
 
 #include "server/core/cleanup.h"
@@ -8,8 +12,7 @@
 /* What the rest of the service takes; deeper documents are kept as text. */
 enum { JSON_DEPTH_MOST = 64 };
 
-/* -- UTF-8 ----------------------------------------------------------------------------
- */
+/* -- UTF-8 -------------------------------------------------------------------------- */
 
 /* Well-formed byte sequences (The Unicode Standard, table 3-7): no second spelling of a
  * character, no surrogates, nothing beyond U+10FFFF. */
@@ -59,8 +62,7 @@ void output_add_clean(struct buf *b, const char *text, size_t len)
     buf_add(b, text + from, at - from);
 }
 
-/* -- tail -----------------------------------------------------------------------------
- */
+/* -- tail --------------------------------------------------------------------------- */
 
 void output_tail_add(struct output_tail *t, const char *bytes, size_t len)
 {
@@ -152,8 +154,7 @@ void output_tail_result(const struct output_tail *t, struct buf *json)
     json->failed = json->failed || raw.failed || clean.failed;
 }
 
-/* -- lines ----------------------------------------------------------------------------
- */
+/* -- lines -------------------------------------------------------------------------- */
 
 void output_lines_finish(struct output_lines *l, output_line_fn *each, void *arg)
 {

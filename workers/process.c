@@ -46,7 +46,7 @@ struct process {
     struct process_end end;
 };
 
-/* -- zygote -------------------------------------------------------------------------- */
+/* -- zygote ------------------------------------------------------------------------- */
 
 static enum err zygote_start_locked(void)
 {
@@ -165,7 +165,7 @@ static void supervisor_give_back(struct supervisor s)
         close(s.socket);
 }
 
-/* -- start --------------------------------------------------------------------------- */
+/* -- start -------------------------------------------------------------------------- */
 
 static uint32_t add_strings(struct buf *b, const char *const *strings)
 {
@@ -282,7 +282,7 @@ enum err process_start(const struct process_spec *spec, struct process **out_pro
     return ERR_OK;
 }
 
-/* -- while it runs ------------------------------------------------------------------- */
+/* -- while it runs ------------------------------------------------------------------ */
 
 int process_out_fd(const struct process *p)
 {
@@ -333,7 +333,7 @@ void process_kill(struct process *p)
     send_small_order(p, SUPERVISOR_KILL);
 }
 
-/* -- the end ------------------------------------------------------------------------- */
+/* -- the end ------------------------------------------------------------------------ */
 
 /* The supervisor was killed. The zygote kills what it watched and closes the socket when
  * nothing is left of it. */

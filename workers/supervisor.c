@@ -34,7 +34,7 @@ enum {
     ZYGOTE_SWEEP_ROUNDS = 400,
 };
 
-/* -- set-up -------------------------------------------------------------------------- */
+/* -- set-up ------------------------------------------------------------------------- */
 
 static void on_child(int sig)
 {
@@ -117,7 +117,7 @@ static bool wait_for_news(int ms)
     return ppoll(&socket, 1, ms < 0 ? NULL : &limit, &all_but_child) > 0;
 }
 
-/* -- messages ------------------------------------------------------------------------ */
+/* -- messages ----------------------------------------------------------------------- */
 
 union fd_message {
     char bytes[CMSG_SPACE(3 * sizeof(int))];
@@ -173,7 +173,7 @@ ssize_t socket_receive(int socket, void *message, size_t room, int *fds, int max
     return len;
 }
 
-/* -- the program --------------------------------------------------------------------- */
+/* -- the program -------------------------------------------------------------------- */
 
 struct program {
     const char *strings[MAX_STRINGS]; /* argv, NULL, env, NULL */
@@ -252,7 +252,7 @@ static __attribute__((noinline)) pid_t program_start(struct program *p)
     return p->error != 0 ? -1 : pid;
 }
 
-/* -- the supervisor ------------------------------------------------------------------ */
+/* -- the supervisor ----------------------------------------------------------------- */
 
 struct watch {
     pid_t program; /* 0: has ended */
@@ -371,7 +371,7 @@ static noreturn void supervisor_main(int socket)
     }
 }
 
-/* -- the zygote ---------------------------------------------------------------------- */
+/* -- the zygote --------------------------------------------------------------------- */
 
 static void reap_all(void)
 {
