@@ -39,7 +39,7 @@ static void add_time(struct buf *line)
 }
 
 /* The end of the value that starts at `p`: a quoted string, or all up to the next space.
- */
+ * NULL when the quotes are not closed, because the line was too long and was cut. */
 static const char *value_end(const char *p)
 {
     if (*p != '"')
@@ -48,7 +48,7 @@ static const char *value_end(const char *p)
         if (*p == '\\' && p[1] != '\0')
             p++;
     }
-    return *p == '"' ? p + 1 : p;
+    return *p == '"' ? p + 1 : NULL;
 }
 
 /* key=value key="quoted value" ... -> ,"key":"value" */
@@ -56,9 +56,10 @@ static void add_pairs_as_json(struct buf *line, const char *pairs)
 {
     for (const char *p = pairs; *p != '\0';) {
         const char *equals = strchr(p, '=');
-        if (equals == NULL)
+        const char *end = equals != NULL ? value_end(equals + 1) : NULL;
+        if (end == NULL)
             return;
-        const char *value = equals + 1, *end = value_end(value);
+        const char *value = equals + 1;
         buf_addc(line, ',');
         buf_add_json_string(line, p, (size_t)(equals - p));
         buf_addc(line, ':');
