@@ -337,6 +337,20 @@ static enum job_result try_again(struct run *r, const char *words)
     return job_retry_in(r->ctx, (double)ms / MS_PER_SECOND, "%s", words);
 }
 
+/* The end of an aborted program, in words for the receipt. */
+static enum job_result obey(struct run *r)
+{
+    CLEANUP(buf_release) struct buf words = BUF_INIT;
+    bool signalled = r->end.fate == PROCESS_SIGNALLED;
+
+    describe_end(r, &words);
+    if (r->end.killed && signalled && r->end.code == SIGKILL)
+        return job_aborted(r->ctx, "killed with SIGKILL, the grace was over");
+    return job_aborted(r->ctx, "%s%s%s", signalled ? "ended by " : "", words.text,
+                       r->end.killed ? "; what it left was killed, the grace was over"
+                                     : "");
+}
+
 static enum job_result conclude(struct run *r)
 {
     static const char *const kinds[] = {[PROCESS_EXITED] = "exit",
@@ -350,10 +364,9 @@ static enum job_result conclude(struct run *r)
         job_set_killed(r->ctx);
     if (exited && r->end.code == 0 && !r->end.killed)
         return succeed(r);
-    describe_end(r, &words);
     if (r->aborting)
-        return job_aborted(r->ctx, "%s after SIGTERM%s", words.text,
-                           r->end.killed ? "; what was left was killed" : "");
+        return obey(r);
+    describe_end(r, &words);
     if (r->last_line[0] != '\0')
         buf_addf(&words, ": %s", r->last_line);
     if (exited && r->end.code == EXIT_TRY_AGAIN)

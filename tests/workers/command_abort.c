@@ -15,7 +15,7 @@ Test(command_abort, an_abort_is_sigterm_to_the_program_and_its_children)
     struct fake_job job;
 
     fake_run_and_abort(&job, "sleep 1000 & echo ready >&2; wait", 60000);
-    expect_aborted(&job, "SIGTERM after SIGTERM", false);
+    expect_aborted(&job, "ended by SIGTERM", false);
 }
 
 Test(command_abort, a_program_may_clean_up_and_choose_its_exit_code)
@@ -27,7 +27,7 @@ Test(command_abort, a_program_may_clean_up_and_choose_its_exit_code)
                        "while :; do sleep 0.01; done",
                        60000);
     cr_expect(strstr(job.log.text, "cleaning\n") != NULL, "%s", job.log.text);
-    expect_aborted(&job, "exit code 9 after SIGTERM", false);
+    expect_aborted(&job, "exit code 9", false);
 }
 
 Test(command_abort, exit_code_0_after_an_abort_is_success)
@@ -49,7 +49,7 @@ Test(command_abort, what_ignores_sigterm_is_killed_when_the_grace_is_over)
     fake_run_and_abort(&job, "trap '' TERM; echo ready >&2; while :; do sleep 0.01; done",
                        300);
     cr_expect_geq(clock_ms() - before_ms, 300);
-    expect_aborted(&job, "SIGKILL after SIGTERM; what was left was killed", true);
+    expect_aborted(&job, "killed with SIGKILL, the grace was over", true);
 }
 
 Test(command_abort, a_daemon_of_an_aborted_program_is_killed_when_the_grace_is_over)
@@ -62,7 +62,8 @@ Test(command_abort, a_daemon_of_an_aborted_program_is_killed_when_the_grace_is_o
         "0.01; done) &' &) ; "
         "sleep 1000",
         300);
-    expect_aborted(&job, "SIGTERM after SIGTERM; what was left was killed", true);
+    expect_aborted(&job, "ended by SIGTERM; what it left was killed, the grace was over",
+                   true);
 }
 
 static void shorten_the_grace(struct fake_job *job, const char *line)
@@ -83,7 +84,7 @@ Test(command_abort, a_stronger_abort_shortens_the_grace)
     job.on_line = shorten_the_grace;
     fake_run(&job);
     fake_commands_free(commands);
-    expect_aborted(&job, "SIGKILL after SIGTERM; what was left was killed", true);
+    expect_aborted(&job, "killed with SIGKILL, the grace was over", true);
 }
 
 Test(command_abort, an_abort_before_the_start_starts_nothing)
@@ -110,7 +111,7 @@ Test(command_abort, an_abort_is_found_without_a_descriptor)
     job.deaf = true;
     fake_run(&job);
     fake_commands_free(commands);
-    expect_aborted(&job, "SIGTERM after SIGTERM", false);
+    expect_aborted(&job, "ended by SIGTERM", false);
 }
 
 Test(command_abort, a_killed_supervisor_fails_the_job)
