@@ -231,8 +231,10 @@ static void print_figures(struct load *l, int64_t us)
     printf("{\"requests\":%" PRId64 ",\"jobs\":%" PRId64
            ",\"seconds\":%.3f,\"per_second\":%.0f,"
            "\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f}\n",
-           n, jobs, us / 1e6, jobs * 1e6 / us, l->latencies_us[n / 2] / 1e3,
-           l->latencies_us[n * 99 / 100] / 1e3, l->latencies_us[n - 1] / 1e3);
+           n, jobs, (double)us / 1e6, (double)jobs * 1e6 / (double)us,
+           (double)l->latencies_us[n / 2] / 1e3,
+           (double)l->latencies_us[n * 99 / 100] / 1e3,
+           (double)l->latencies_us[n - 1] / 1e3);
 }
 
 static void run(struct load *l)

@@ -186,7 +186,8 @@ int main(int argc, char **argv)
     }
     qsort(us, (size_t)rounds, sizeof *us, compare);
     printf("{\"rounds\":%d,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f}\n", rounds,
-           us[rounds / 2] / 1e3, us[rounds * 99 / 100] / 1e3, us[rounds - 1] / 1e3);
+           (double)us[rounds / 2] / 1e3, (double)us[rounds * 99 / 100] / 1e3,
+           (double)us[rounds - 1] / 1e3);
     curl_easy_cleanup(runs.curl);
     curl_easy_cleanup(cancels.curl);
     free(us);

@@ -103,7 +103,7 @@ int main(int argc, char **argv)
     round_trip(db, &batch, id, n, only); /* finishes the last batch */
     int64_t us = clock_us() - start_us;
     printf("{\"jobs\":%" PRId64 ",\"seconds\":%.3f,\"per_second\":%.0f}\n", done,
-           us / 1e6, done * 1e6 / us);
+           (double)us / 1e6, (double)done * 1e6 / (double)us);
     db_close(db);
     return 0;
 }

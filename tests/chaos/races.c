@@ -106,7 +106,33 @@ static bool is(const char *a, const char *b)
     return strcmp(a, b) == 0;
 }
 
-/* What one answer rules out, where no retry followed. NULL: nothing. */
+/* What may have become of the job after an answer, where no retry followed. */
+static const struct rule {
+    const char *result;
+    const char *may_be[5]; /* "gone" is always possible: a delete came after */
+    const char *words;
+} rules[] = {
+    {"cancelled", {"cancelled"}, "said that it will never start"},
+    {"aborting",
+     {"aborted", "failed", "succeeded", "cancelled"},
+     "said that it is being stopped"},
+    {"already_cancelled", {"cancelled"}, "said that it was cancelled"},
+    {"already_aborted", {"aborted"}, "said that it was aborted"},
+    {"job-finished", {"succeeded", "failed"}, "said that it had finished"},
+    {"job-not-found", {NULL}, "said that there is no such job"},
+};
+
+static bool rule_holds(const struct rule *r, const struct outcome *o)
+{
+    if (is(r->result, "cancelled") && o->attempt != 0)
+        return false;
+    for (const char *const *status = r->may_be; *status != NULL; status++)
+        if (is(*status, o->status))
+            return true;
+    return false;
+}
+
+/* What one answer rules out. NULL: nothing. */
 static const char *contradiction_of(const struct said *s, const struct outcome *o)
 {
     bool gone = is(o->status, "gone");
@@ -117,25 +143,13 @@ static const char *contradiction_of(const struct said *s, const struct outcome *
         return (s->status == 204 || s->status == 202 || s->status == 404) && !gone
                    ? "deleted, and still there"
                    : NULL;
-    if (gone)
-        return NULL; /* a delete came after */
-    if (is(s->result, "cancelled") && (!is(o->status, "cancelled") || o->attempt != 0))
-        return "said that it will never start";
-    if (is(s->result, "aborting") && is(o->status, "todo"))
-        return "said that it is being stopped";
-    if (is(s->result, "already_cancelled") && !is(o->status, "cancelled"))
-        return "said that it was cancelled";
-    if (is(s->result, "already_aborted") && !is(o->status, "aborted"))
-        return "said that it was aborted";
-    if (is(s->result, "job-finished") && !is(o->status, "succeeded") &&
-        !is(o->status, "failed"))
-        return "said that it had finished";
-    if (is(s->result, "job-not-found"))
-        return "said that there is no such job";
+    for (size_t i = 0; !gone && i < sizeof rules / sizeof rules[0]; i++)
+        if (is(s->result, rules[i].result) && !rule_holds(&rules[i], o))
+            return rules[i].words;
     return NULL;
 }
 
-static void judge(struct group *g, const struct outcome *o)
+static const char *contradiction_in(const struct group *g, const struct outcome *o)
 {
     int cancelled = 0, retried = 0;
     const char *why = NULL;
@@ -144,14 +158,21 @@ static void judge(struct group *g, const struct outcome *o)
         cancelled += is(g->said[i].result, "cancelled");
         retried += g->said[i].operation == OP_RETRY && g->said[i].status == 200;
     }
+    if (is(o->status, "todo") || is(o->status, "doing"))
+        return "did not come to rest";
     if (cancelled > 1 + retried)
-        why = "cancelled twice";
-    if (!is(o->status, "gone") && (is(o->status, "todo") || is(o->status, "doing")))
-        why = "did not come to rest";
+        return "cancelled twice";
     for (int i = 0; i < ACTORS && why == NULL; i++) {
         if (retried == 0 || g->said[i].status == 0 || g->said[i].status >= 500)
             why = contradiction_of(&g->said[i], o);
     }
+    return why;
+}
+
+static void judge(struct group *g, const struct outcome *o)
+{
+    const char *why = contradiction_in(g, o);
+
     if (why == NULL)
         return;
     atomic_fetch_add(&contradictions, 1);
