@@ -132,6 +132,11 @@ static bool rule_holds(const struct rule *r, const struct outcome *o)
     return false;
 }
 
+static bool said_that_it_is_gone(const struct said *s)
+{
+    return s->status == 204 || s->status == 202 || s->status == 404;
+}
+
 /* What one answer rules out. NULL: nothing. */
 static const char *contradiction_of(const struct said *s, const struct outcome *o)
 {
@@ -140,9 +145,7 @@ static const char *contradiction_of(const struct said *s, const struct outcome *
     if (s->status == 0 || s->status >= 500)
         return "no answer, or 5xx";
     if (s->operation == OP_DELETE || s->operation == OP_DELETE_ABORT)
-        return (s->status == 204 || s->status == 202 || s->status == 404) && !gone
-                   ? "deleted, and still there"
-                   : NULL;
+        return said_that_it_is_gone(s) && !gone ? "deleted, and still there" : NULL;
     for (size_t i = 0; !gone && i < sizeof rules / sizeof rules[0]; i++)
         if (is(s->result, rules[i].result) && !rule_holds(&rules[i], o))
             return rules[i].words;
