@@ -333,12 +333,15 @@ static bool serve_program(struct program *p, const struct supervisor_order *orde
     } else {
         w.report.error = E2BIG;
     }
-    for (int i = 0; i < 3; i++)
-        close(p->fds[i]);
     if (w.report.error == 0)
         watch_tree(&w);
-    return !w.orphaned && socket_send(SOCKET_FD, &w.report, sizeof w.report, NULL, 0,
-                                      PROCESS_DEADLINE_MS) == 0;
+    bool told = !w.orphaned && socket_send(SOCKET_FD, &w.report, sizeof w.report, NULL, 0,
+                                           PROCESS_DEADLINE_MS) == 0;
+    /* Only now: the end of the program's output would wake Belay twice before the report
+     * does. */
+    for (int i = 0; i < 3; i++)
+        close(p->fds[i]);
+    return told;
 }
 
 static noreturn void supervisor_main(int socket)
