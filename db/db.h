@@ -77,6 +77,8 @@ const char *db_sqlstate(const struct db *db);
 /* True when the connection has to be closed and opened again (25006, 57P01-03, 08xxx,
  * 53300, or libpq lost it). */
 bool db_is_broken(const struct db *db);
+/* Looks, without sending anything, whether the server has hung up meanwhile. */
+bool db_is_alive(struct db *db);
 /* The socket to poll() for notifications. */
 int db_fd(const struct db *db);
 

@@ -1,0 +1,25 @@
+# gen_migrations.awk: db/migrations/NNNN_what.sql -> a C table, in the order of the files.
+function quoted(s) {
+    gsub(/\\/, "\\\\", s)
+    gsub(/"/, "\\\"", s)
+    return s
+}
+BEGIN {
+    print "/* made from db/migrations/ by db/gen_migrations.awk */"
+    print "#include \"db/statement.h\"\n\nconst struct migration migrations[] = {"
+}
+FNR == 1 {
+    if (started) print "},"
+    started = 1
+    name = FILENAME
+    sub(/.*\//, "", name)
+    sub(/\.sql$/, "", name)
+    version = name
+    sub(/_.*/, "", version)
+    printf "    {%d, \"%s\",", version, name
+}
+{ printf "\n     \"%s\\n\"", quoted($0) }
+END {
+    if (started) print "},"
+    print "    {0, 0, 0}};"
+}
