@@ -1,0 +1,319 @@
+-- Claim, finish, give back, rescue. Each write of a worker names its lease; a lease that is gone takes nothing.
+
+-- Locks up to p_n rows of ready and returns where they are. p_lows: {"priority": id}, below which this node has seen
+-- nothing for a while; starting there, a claim need not walk over rows that a foreign transaction keeps from being
+-- cleaned up.
+CREATE FUNCTION belay.pick(p_n int, p_queues text[], p_lows json) RETURNS tid[] LANGUAGE plpgsql AS $$
+DECLARE
+  tids tid[] := '{}';
+  queue_ids int[];
+  p record;
+BEGIN
+  IF p_queues IS NOT NULL THEN
+    queue_ids := ARRAY(SELECT q.id FROM belay.queues q WHERE q.name = ANY (p_queues));
+  END IF;
+  IF p_lows IS NULL AND p_queues IS NULL THEN
+    RETURN ARRAY(SELECT r.ctid FROM belay.ready r ORDER BY r.priority DESC, r.id LIMIT p_n FOR UPDATE SKIP LOCKED);
+  ELSIF p_lows IS NULL AND cardinality(queue_ids) = 1 THEN
+    RETURN ARRAY(SELECT r.ctid FROM belay.ready r WHERE r.queue_id = queue_ids[1]
+                 ORDER BY r.priority DESC, r.id LIMIT p_n FOR UPDATE SKIP LOCKED);
+  ELSIF p_lows IS NULL THEN
+    tids := ARRAY(SELECT x.at FROM unnest(queue_ids) q (id),
+                  LATERAL (SELECT r.ctid AS at, r.priority, r.id FROM belay.ready r WHERE r.queue_id = q.id
+                           ORDER BY r.priority DESC, r.id LIMIT p_n) x
+                  ORDER BY x.priority DESC, x.id LIMIT p_n);
+    RETURN ARRAY(SELECT r.ctid FROM belay.ready r WHERE r.ctid = ANY (tids) FOR UPDATE SKIP LOCKED);
+  END IF;
+  FOR p IN SELECT key::int AS priority, value::bigint AS low FROM json_each_text(p_lows) ORDER BY 1 DESC LOOP
+    IF p_queues IS NULL THEN
+      tids := tids || ARRAY(SELECT r.ctid FROM belay.ready r WHERE r.priority = p.priority AND r.id > p.low
+                            ORDER BY r.id LIMIT p_n - cardinality(tids) FOR UPDATE SKIP LOCKED);
+    ELSE
+      tids := tids || ARRAY(
+        SELECT r.ctid FROM belay.ready r WHERE r.ctid = ANY (ARRAY(
+          SELECT x.at FROM unnest(queue_ids) q (id),
+          LATERAL (SELECT r.ctid AS at, r.id FROM belay.ready r
+                   WHERE r.queue_id = q.id AND r.priority = p.priority AND r.id > p.low
+                   ORDER BY r.id LIMIT p_n - cardinality(tids)) x
+          ORDER BY x.id LIMIT p_n - cardinality(tids))) FOR UPDATE SKIP LOCKED);
+    END IF;
+    EXIT WHEN cardinality(tids) >= p_n;
+  END LOOP;
+  RETURN tids;
+END $$;
+
+CREATE FUNCTION belay.claim(p_worker bigint, p_n int, p_sure int, p_queues text[], p_lows json)
+RETURNS TABLE (id bigint, lease bigint, queue text, task text, priority int, attempt int, counted int, max_attempts int,
+               args json, has_lock boolean)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  tids tid[] := belay.pick(p_n, p_queues, p_lows);
+BEGIN
+  IF tids = '{}' THEN
+    RETURN;
+  END IF;
+  RETURN QUERY
+  WITH r AS (DELETE FROM belay.ready WHERE ctid = ANY (tids) RETURNING id, priority),
+  j AS MATERIALIZED (
+    SELECT j.id, j.queue_id, j.task_id, j.priority, j.attempts, j.uncounted, j.attempts_base, j.max_attempts, j.args,
+           j.lock, j.queueing_lock FROM r JOIN belay.jobs j ON j.id = r.id),
+  l AS (INSERT INTO belay.leases (worker_id, sure, remaining, job_ids)
+        SELECT p_worker, p_sure, count(*), array_agg(r.id ORDER BY r.priority DESC, r.id) FROM r
+        HAVING count(*) > 0 RETURNING id),
+  u AS (DELETE FROM belay.uniq USING j
+        WHERE j.queueing_lock IS NOT NULL AND uniq.queueing_lock = j.queueing_lock AND uniq.id = j.id)
+  SELECT j.id, l.id, q.name, t.name, j.priority, j.attempts + 1,
+         j.attempts + 1 - j.uncounted - j.attempts_base, j.max_attempts::int, j.args, j.lock IS NOT NULL
+  FROM l, j JOIN belay.queues q ON q.id = j.queue_id JOIN belay.tasks t ON t.id = j.task_id;
+END $$;
+
+-- Removes what is left of jobs that were to be deleted once they had stopped. Receipts and events stay.
+CREATE FUNCTION belay.forget(p_ids bigint[], p_actor text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO belay.events (job_id, type, attempt, actor)
+  SELECT j.id, 'deleted', e.attempts, p_actor FROM belay.jobs j LEFT JOIN belay.ends e ON e.id = j.id
+  WHERE j.id = ANY (p_ids);
+  DELETE FROM belay.jobs WHERE id = ANY (p_ids);
+  DELETE FROM belay.ends WHERE id = ANY (p_ids);
+  DELETE FROM belay.progress WHERE job_id = ANY (p_ids);
+END $$;
+
+-- Takes jobs out of their leases; a lease goes with its last job. The caller holds the leases' rows.
+CREATE FUNCTION belay.drop_from_leases(p_leases bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  WITH t AS (SELECT x.id, count(*)::int AS n FROM unnest(p_leases) x (id) GROUP BY x.id),
+  d AS (DELETE FROM belay.leases l USING t WHERE l.id = t.id AND l.remaining <= t.n)
+  UPDATE belay.leases l SET remaining = l.remaining - t.n FROM t WHERE l.id = t.id AND l.remaining > t.n;
+END $$;
+
+-- Closes the open receipts of jobs that have stopped, and forgets the jobs where that was asked.
+CREATE FUNCTION belay.close_receipts(p_ids bigint[], p_outcomes text[], p_messages text[], p_delivered_us bigint[],
+                                     p_acknowledged_us bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  gone bigint[];
+  asker text;
+BEGIN
+  WITH c AS (
+    UPDATE belay.cancellations c
+    SET stopped_at = greatest(clock_timestamp(), c.requested_at), outcome = x.o, message = coalesce(x.m, c.message),
+        delivered_at = coalesce(c.delivered_at, greatest(c.requested_at,
+          clock_timestamp() - x.d * interval '1 microsecond')),
+        acknowledged_at = coalesce(c.acknowledged_at, greatest(c.requested_at,
+          clock_timestamp() - x.a * interval '1 microsecond'))
+    FROM unnest(p_ids, p_outcomes, p_messages, p_delivered_us, p_acknowledged_us) x (i, o, m, d, a)
+    WHERE c.job_id = x.i AND c.stopped_at IS NULL
+    RETURNING c.job_id, c.delete_requested, c.actor)
+  SELECT array_agg(job_id), max(actor) INTO gone, asker FROM c WHERE delete_requested;
+  IF gone IS NOT NULL THEN
+    PERFORM belay.release_ids(gone);
+    PERFORM belay.forget(gone, asker);
+  END IF;
+END $$;
+
+CREATE TYPE belay.finished AS (
+  ord int, id bigint, taken boolean, status text, outcome text, lease bigint, delivered_us bigint,
+  acknowledged_us bigint, message text, is_new boolean);
+
+-- What workers say of jobs that have ended. The leases are locked first and looked at second: a receipt that was
+-- committed while we waited for the lock has to be seen. A finish that is repeated because its answer was lost is
+-- taken again.
+CREATE FUNCTION belay.finish(
+  p_ids bigint[], p_leases bigint[], p_workers bigint[], p_attempts int[], p_statuses text[], p_results json[],
+  p_errors json[], p_started_us bigint[], p_finished_us bigint[], p_messages text[], p_killed boolean[],
+  p_delivered_us bigint[], p_acknowledged_us bigint[])
+RETURNS TABLE (ord int, id bigint, taken boolean, status text, outcome text) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  res belay.finished[];
+  n_new int;
+BEGIN
+  PERFORM FROM belay.leases l WHERE l.id = ANY (p_leases) ORDER BY l.id FOR UPDATE;
+
+  WITH d AS MATERIALIZED (
+    SELECT * FROM unnest(p_ids, p_leases, p_workers, p_attempts, p_statuses, p_results, p_errors, p_started_us,
+                         p_finished_us, p_messages, p_killed, p_delivered_us, p_acknowledged_us)
+    WITH ORDINALITY x (id, lease, worker, attempt, status, result, error, started_us, finished_us, message, killed,
+                       delivered_us, acknowledged_us, ord)),
+  f AS MATERIALIZED (
+    SELECT d.*, l.at,
+           CASE WHEN d.status = 'aborted' AND c.job_id IS NULL THEN 'failed' ELSE d.status END AS final,
+           CASE WHEN c.job_id IS NULL THEN NULL
+                WHEN d.status = 'succeeded' THEN 'completed'
+                WHEN d.status = 'aborted' AND d.killed THEN 'killed'
+                ELSE d.status END AS outcome
+    FROM d JOIN belay.leases l ON l.id = d.lease AND l.worker_id = d.worker AND d.id = ANY (l.job_ids)
+    LEFT JOIN belay.cancellations c ON c.job_id = d.id AND c.stopped_at IS NULL),
+  i AS (
+    INSERT INTO belay.ends (id, status, attempts, worker_id, started_at, finished_at, result, error)
+    SELECT f.id, CASE f.final WHEN 'succeeded' THEN 2 WHEN 'failed' THEN 3 WHEN 'cancelled' THEN 4 ELSE 5 END,
+           CASE WHEN f.started_us IS NULL THEN f.attempt - 1 ELSE f.attempt END, f.worker,
+           f.at + f.started_us * interval '1 microsecond',
+           clock_timestamp() - coalesce(f.finished_us, 0) * interval '1 microsecond',
+           CASE WHEN f.final = 'succeeded' THEN f.result END,
+           CASE WHEN f.final = 'failed' AND f.status = 'aborted'
+                  THEN json_build_object('kind', 'not_asked', 'message', coalesce(f.message, 'aborted itself'))
+                WHEN f.final <> 'succeeded' THEN f.error END
+    FROM f ON CONFLICT DO NOTHING RETURNING ends.id)
+  SELECT array_agg(ROW(d.ord, d.id, i.id IS NOT NULL OR e.id IS NOT NULL, coalesce(f.final, d.status), f.outcome,
+                       d.lease, d.delivered_us, d.acknowledged_us, d.message, i.id IS NOT NULL)::belay.finished
+                   ORDER BY d.ord),
+         count(i.id)
+  INTO res, n_new
+  FROM d LEFT JOIN f ON f.ord = d.ord LEFT JOIN i ON i.id = d.id
+  LEFT JOIN belay.ends e ON i.id IS NULL AND e.id = d.id AND e.worker_id = d.worker AND e.attempts = d.attempt;
+
+  IF n_new > 0 THEN
+    PERFORM belay.drop_from_leases(ARRAY(SELECT r.lease FROM unnest(res) r WHERE r.is_new));
+    PERFORM belay.release_ids(ARRAY(SELECT r.id FROM unnest(res) r WHERE r.is_new));
+    IF EXISTS (SELECT FROM unnest(res) r WHERE r.is_new AND r.outcome IS NOT NULL) THEN
+      PERFORM belay.close_receipts(array_agg(r.id), array_agg(r.outcome), array_agg(r.message),
+                                   array_agg(r.delivered_us), array_agg(r.acknowledged_us))
+      FROM unnest(res) r WHERE r.is_new AND r.outcome IS NOT NULL;
+    END IF;
+  END IF;
+  RETURN QUERY SELECT r.ord, r.id, r.taken, r.status, r.outcome FROM unnest(res) r;
+END $$;
+
+-- Ends one job that is doing; the caller holds its lease.
+CREATE FUNCTION belay.end_one(
+  p_id bigint, p_lease bigint, p_worker bigint, p_attempt int, p_status int, p_outcome text, p_started_at timestamptz,
+  p_error json, p_message text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO belay.ends (id, status, attempts, worker_id, started_at, error)
+  VALUES (p_id, p_status, p_attempt, p_worker, p_started_at, p_error);
+  PERFORM belay.drop_from_leases(ARRAY[p_lease]), belay.release_ids(ARRAY[p_id]),
+          belay.close_receipts(ARRAY[p_id], ARRAY[p_outcome], ARRAY[p_message], ARRAY[NULL::bigint],
+                               ARRAY[NULL::bigint]);
+END $$;
+
+-- doing -> todo. A holder keeps its lock and its turn.
+CREATE FUNCTION belay.requeue_one(j belay.jobs, p_lease bigint, p_counts boolean, p_started boolean,
+                                  p_run_at timestamptz) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE belay.leases SET job_ids = array_remove(job_ids, j.id) WHERE id = p_lease;
+  PERFORM belay.drop_from_leases(ARRAY[p_lease]);
+  IF p_started THEN
+    UPDATE belay.jobs SET attempts = attempts + 1, uncounted = uncounted + (NOT p_counts)::int,
+                          scheduled_at = p_run_at WHERE id = j.id;
+  END IF;
+  IF p_run_at > clock_timestamp() THEN
+    INSERT INTO belay.scheduled (run_at, id, queue_id, priority) VALUES (p_run_at, j.id, j.queue_id, j.priority);
+    RETURN true;
+  END IF;
+  INSERT INTO belay.ready (queue_id, priority, id) VALUES (j.queue_id, j.priority, j.id);
+  RETURN false;
+END $$;
+
+-- What workers give back: 'retry' (failed, try again while attempts are left), 'shutdown' (started, does not count),
+-- 'unstarted' (never started). An open receipt ends the job instead: an abort means no retry.
+CREATE FUNCTION belay.give_back(
+  p_ids bigint[], p_leases bigint[], p_workers bigint[], p_attempts int[], p_kinds text[], p_delay_ms bigint[],
+  p_errors json[], p_messages text[])
+RETURNS TABLE (ord int, id bigint, taken boolean, status text, outcome text, scheduled boolean) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  x record;
+  j belay.jobs;
+  asked boolean;
+BEGIN
+  PERFORM FROM belay.leases l WHERE l.id = ANY (p_leases) ORDER BY l.id FOR UPDATE;
+  FOR x IN SELECT d.*, l.at FROM unnest(p_ids, p_leases, p_workers, p_attempts, p_kinds, p_delay_ms, p_errors,
+                                        p_messages)
+           WITH ORDINALITY d (id, lease, worker, attempt, kind, delay, error, message, ord)
+           LEFT JOIN belay.leases l ON l.id = d.lease AND l.worker_id = d.worker AND d.id = ANY (l.job_ids)
+             AND NOT EXISTS (SELECT FROM belay.ends e WHERE e.id = d.id)
+           ORDER BY d.ord LOOP
+    ord := x.ord; id := x.id; taken := x.at IS NOT NULL; status := 'todo'; outcome := NULL; scheduled := false;
+    IF NOT taken THEN
+      RETURN NEXT;
+      CONTINUE;
+    END IF;
+    SELECT * INTO j FROM belay.jobs WHERE jobs.id = x.id;
+    asked := EXISTS (SELECT FROM belay.cancellations c WHERE c.job_id = x.id AND c.stopped_at IS NULL);
+    IF asked THEN
+      status := CASE x.kind WHEN 'retry' THEN 'failed' WHEN 'shutdown' THEN 'aborted' ELSE 'cancelled' END;
+      outcome := status;
+      PERFORM belay.end_one(x.id, x.lease, x.worker,
+                            CASE x.kind WHEN 'unstarted' THEN j.attempts ELSE j.attempts + 1 END,
+                            CASE x.kind WHEN 'retry' THEN 3 WHEN 'shutdown' THEN 5 ELSE 4 END, outcome,
+                            CASE WHEN x.kind <> 'unstarted' THEN x.at END,
+                            CASE x.kind WHEN 'retry' THEN x.error END, x.message);
+    ELSIF x.kind = 'retry' AND j.attempts + 1 - j.uncounted - j.attempts_base >= j.max_attempts THEN
+      status := 'failed';
+      PERFORM belay.end_one(x.id, x.lease, x.worker, j.attempts + 1, 3, NULL, x.at, x.error, NULL);
+    ELSE
+      scheduled := belay.requeue_one(j, x.lease, x.kind = 'retry', x.kind <> 'unstarted',
+        CASE WHEN x.kind = 'retry' THEN clock_timestamp() + coalesce(x.delay, 0) * interval '1 millisecond'
+             ELSE j.scheduled_at END);
+      IF x.kind <> 'unstarted' THEN
+        INSERT INTO belay.events (job_id, type, attempt, detail)
+        VALUES (x.id, CASE x.kind WHEN 'retry' THEN 'retried' ELSE 'released' END, j.attempts + 1, x.error);
+      END IF;
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END $$;
+
+-- One job of a worker that is gone: back to todo while attempts are left; ended as aborted where that was asked.
+CREATE FUNCTION belay.rescue_one(j belay.jobs, l belay.leases, p_ambiguous boolean) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  asked boolean := EXISTS (SELECT FROM belay.cancellations c WHERE c.job_id = j.id AND c.stopped_at IS NULL);
+  counts boolean := NOT p_ambiguous OR j.uncounted >= 3;
+BEGIN
+  IF asked THEN
+    PERFORM belay.end_one(j.id, l.id, l.worker_id, j.attempts + 1, 5, 'worker_lost', l.at,
+                          '{"kind":"worker_died","message":"the worker is gone; its lease ran out"}', NULL);
+    RETURN 'aborted';
+  END IF;
+  IF counts AND j.attempts + 1 - j.uncounted - j.attempts_base >= j.max_attempts THEN
+    PERFORM belay.end_one(j.id, l.id, l.worker_id, j.attempts + 1, 3, NULL, l.at,
+                          '{"kind":"worker_died","message":"the worker is gone; its lease ran out"}', NULL);
+    RETURN 'failed';
+  END IF;
+  PERFORM belay.requeue_one(j, l.id, counts, true, j.scheduled_at);
+  INSERT INTO belay.events (job_id, type, attempt, detail)
+  VALUES (j.id, 'rescued', j.attempts + 1, json_build_object('counts', counts));
+  RETURN 'todo';
+END $$;
+
+-- Workers that have not been heard of for p_lease_ms lose their jobs. Every node calls this; SKIP LOCKED shares the work.
+CREATE FUNCTION belay.reap(p_lease_ms bigint, p_limit int)
+RETURNS TABLE (job_id bigint, worker_id bigint, status text) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  l belay.leases;
+  j belay.jobs;
+  live int;
+BEGIN
+  UPDATE belay.workers SET gone_at = now()
+  WHERE gone_at IS NULL AND heartbeat_at < now() - p_lease_ms * interval '1 millisecond';
+  FOR l IN SELECT x.* FROM belay.leases x
+           WHERE NOT EXISTS (SELECT FROM belay.workers w WHERE w.id = x.worker_id AND w.gone_at IS NULL)
+           ORDER BY x.id LIMIT p_limit FOR UPDATE SKIP LOCKED LOOP
+    live := 0;
+    FOR j IN SELECT x.* FROM unnest(l.job_ids) WITH ORDINALITY u (id, n) JOIN belay.jobs x ON x.id = u.id
+             WHERE NOT EXISTS (SELECT FROM belay.ends e WHERE e.id = u.id) ORDER BY u.n LOOP
+      live := live + 1;
+      job_id := j.id; worker_id := l.worker_id;
+      status := belay.rescue_one(j, l, live > l.sure);
+      RETURN NEXT;
+    END LOOP;
+    DELETE FROM belay.leases WHERE id = l.id;
+  END LOOP;
+END $$;
+
+-- What is due moves from scheduled to ready.
+CREATE FUNCTION belay.due(p_limit int) RETURNS TABLE (moved int, queues text, next_due_ms bigint) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+  WITH d AS (DELETE FROM belay.scheduled WHERE ctid = ANY (ARRAY(
+               SELECT s.ctid FROM belay.scheduled s WHERE s.run_at <= now() ORDER BY s.run_at, s.id
+               LIMIT p_limit FOR UPDATE SKIP LOCKED)) RETURNING id, queue_id, priority),
+  r AS (INSERT INTO belay.ready (queue_id, priority, id) SELECT queue_id, priority, id FROM d)
+  SELECT count(*), coalesce(array_agg(DISTINCT q.name)::text, '{}') INTO moved, queues
+  FROM d JOIN belay.queues q ON q.id = d.queue_id;
+  next_due_ms := (SELECT greatest(0, ceil(extract(epoch FROM s.run_at - clock_timestamp()) * 1000))
+                  FROM belay.scheduled s ORDER BY s.run_at LIMIT 1);
+  RETURN NEXT;
+END $$;

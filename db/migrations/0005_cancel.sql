@@ -1,0 +1,352 @@
+-- Cancel, abort, delete, retry. The row that says where a job stands is its lock: whoever holds it decides.
+
+-- Holds the job where p_status says that it stands. False: it has moved on; look again.
+CREATE FUNCTION belay.hold_place(p_id bigint, p_status text, p_lease bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  j belay.jobs;
+BEGIN
+  IF p_status = 'doing' THEN
+    PERFORM FROM belay.leases l WHERE l.id = p_lease AND l.job_ids @> ARRAY[p_id] FOR UPDATE;
+    RETURN FOUND;
+  ELSIF p_status <> 'todo' THEN
+    PERFORM FROM belay.ends e WHERE e.id = p_id FOR UPDATE;
+    RETURN FOUND;
+  END IF;
+  SELECT * INTO j FROM belay.jobs WHERE id = p_id;
+  PERFORM FROM belay.ready r WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = p_id FOR UPDATE;
+  IF NOT FOUND AND j.scheduled_at IS NOT NULL THEN
+    PERFORM FROM belay.scheduled s WHERE s.run_at = j.scheduled_at AND s.id = p_id FOR UPDATE;
+  END IF;
+  IF NOT FOUND AND j.lock IS NOT NULL THEN
+    PERFORM FROM belay.blocked b WHERE b.lock = j.lock AND b.priority = j.priority AND b.id = p_id FOR UPDATE;
+  END IF;
+  RETURN FOUND;
+END $$;
+
+-- Looks, holds the place, and looks again until both looks agree. NULL status: there is no such job.
+CREATE FUNCTION belay.hold_job(p_id bigint, OUT status text, OUT attempt int, OUT etag text, OUT lease_id bigint,
+                               OUT worker_id bigint, OUT queue text, OUT lock text, OUT job text)
+LANGUAGE plpgsql AS $$
+DECLARE
+  seen text;
+  seen_lease bigint;
+BEGIN
+  FOR look IN 1 .. 5 LOOP
+    SELECT s.status, s.lease_id INTO seen, seen_lease FROM belay.job_states(ARRAY[p_id]) s;
+    IF NOT FOUND THEN
+      status := NULL;
+      RETURN;
+    END IF;
+    CONTINUE WHEN NOT belay.hold_place(p_id, seen, seen_lease);
+    SELECT s.status, s.attempt, s.etag, s.lease_id, s.worker_id, s.queue, s.lock, s.job
+    INTO status, attempt, etag, lease_id, worker_id, queue, lock, job FROM belay.job_states(ARRAY[p_id]) s;
+    IF FOUND AND status = seen AND lease_id IS NOT DISTINCT FROM seen_lease THEN
+      RETURN;
+    END IF;
+  END LOOP;
+  RAISE EXCEPTION 'job % keeps moving', p_id USING ERRCODE = 'serialization_failure';
+END $$;
+
+CREATE FUNCTION belay.next_receipt(p_id bigint) RETURNS int LANGUAGE sql STABLE AS $$
+  SELECT coalesce(max(n), 0) + 1 FROM belay.cancellations WHERE job_id = p_id
+$$;
+
+-- A todo job that is held: it will never start.
+CREATE FUNCTION belay.cancel_todo(p_id bigint, p_abort boolean, p_delete boolean, p_reason text, p_actor text,
+                                  p_cause text) RETURNS belay.cancellations LANGUAGE plpgsql AS $$
+DECLARE
+  j belay.jobs;
+  c belay.cancellations;
+BEGIN
+  SELECT * INTO j FROM belay.jobs WHERE id = p_id;
+  DELETE FROM belay.ready r WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = p_id;
+  IF NOT FOUND AND j.scheduled_at IS NOT NULL THEN
+    DELETE FROM belay.scheduled s WHERE s.run_at = j.scheduled_at AND s.id = p_id;
+  END IF;
+  IF NOT FOUND AND j.lock IS NOT NULL THEN
+    DELETE FROM belay.blocked b WHERE b.lock = j.lock AND b.priority = j.priority AND b.id = p_id;
+  END IF;
+  IF j.queueing_lock IS NOT NULL THEN
+    DELETE FROM belay.uniq u WHERE u.queueing_lock = j.queueing_lock AND u.id = p_id;
+  END IF;
+  INSERT INTO belay.ends (id, status, attempts) VALUES (p_id, 4, j.attempts);
+  INSERT INTO belay.cancellations (job_id, n, cause, reason, actor, abort, delete_requested, stopped_at, outcome)
+  VALUES (p_id, belay.next_receipt(p_id), p_cause, p_reason, p_actor, p_abort, p_delete, clock_timestamp(),
+          'cancelled')
+  RETURNING * INTO c;
+  IF j.lock IS NOT NULL THEN
+    PERFORM belay.release(ARRAY[j.lock], ARRAY[p_id]);
+  END IF;
+  RETURN c;
+END $$;
+
+-- A doing job whose lease is held: asked to stop, once. A stronger call makes the same receipt stronger.
+CREATE FUNCTION belay.abort_doing(p_id bigint, p_attempt int, p_lease bigint, p_worker bigint, p_delete boolean,
+                                  p_reason text, p_actor text, p_cause text, p_grace int)
+RETURNS belay.cancellations LANGUAGE plpgsql AS $$
+DECLARE
+  c belay.cancellations;
+BEGIN
+  UPDATE belay.cancellations x
+  SET delete_requested = x.delete_requested OR p_delete,
+      grace_seconds = least(x.grace_seconds, p_grace),
+      force_at = least(x.force_at, clock_timestamp() + p_grace * interval '1 second')
+  WHERE x.job_id = p_id AND x.stopped_at IS NULL RETURNING * INTO c;
+  IF NOT FOUND THEN
+    INSERT INTO belay.cancellations (job_id, n, attempt, worker_id, lease_id, cause, reason, actor, abort,
+                                     delete_requested, grace_seconds, force_at)
+    VALUES (p_id, belay.next_receipt(p_id), p_attempt, p_worker, p_lease, p_cause, p_reason, p_actor, true, p_delete,
+            p_grace, clock_timestamp() + p_grace * interval '1 second')
+    RETURNING * INTO c;
+  END IF;
+  PERFORM pg_notify('belay_abort', p_worker::text);
+  RETURN c;
+END $$;
+
+CREATE TYPE belay.answer AS (
+  ord int, result text, status text, etag text, job text, cancellation text, cancellation_n int, worker_id bigint,
+  attempt int, queue text);
+
+CREATE FUNCTION belay.last_receipt(p_id bigint) RETURNS belay.cancellations LANGUAGE sql STABLE AS $$
+  SELECT * FROM belay.cancellations WHERE job_id = p_id ORDER BY n DESC LIMIT 1
+$$;
+
+-- Fills the answer with the job as it is now.
+CREATE FUNCTION belay.answer_with(a belay.answer, p_id bigint, c belay.cancellations) RETURNS belay.answer
+LANGUAGE plpgsql AS $$
+BEGIN
+  SELECT s.status, s.etag, s.job, s.queue INTO a.status, a.etag, a.job, a.queue
+  FROM belay.job_states(ARRAY[p_id]) s;
+  IF c.job_id IS NOT NULL THEN
+    a.cancellation := belay.cancellation_text(c);
+    a.cancellation_n := c.n;
+    a.worker_id := CASE WHEN c.stopped_at IS NULL THEN c.worker_id END;
+    a.attempt := c.attempt;
+  END IF;
+  RETURN a;
+END $$;
+
+-- One cancel, decided by the place that is held. cancellation.md's table is this function.
+CREATE FUNCTION belay.cancel_one(
+  p_id bigint, p_abort boolean, p_delete boolean, p_reason text, p_actor text, p_cause text, p_grace int,
+  p_only_if text[], p_attempt int, p_if_match text) RETURNS belay.answer LANGUAGE plpgsql AS $$
+DECLARE
+  a belay.answer;
+  h record;
+  c belay.cancellations;
+BEGIN
+  SELECT * INTO h FROM belay.hold_job(p_id);
+  IF h.status IS NULL THEN
+    a.result := 'job-not-found';
+    RETURN a;
+  END IF;
+  IF NOT h.status = ANY (p_only_if) OR h.attempt <> p_attempt OR (p_if_match <> '*' AND h.etag <> p_if_match) THEN
+    a.result := 'precondition-failed';
+  ELSIF h.status = 'todo' THEN
+    a.result := 'cancelled';
+    c := belay.cancel_todo(p_id, p_abort, p_delete, p_reason, p_actor, p_cause);
+  ELSIF h.status = 'doing' AND NOT p_abort THEN
+    a.result := 'job-running';
+  ELSIF h.status = 'doing' THEN
+    a.result := 'aborting';
+    c := belay.abort_doing(p_id, h.attempt, h.lease_id, h.worker_id, p_delete, p_reason, p_actor, p_cause, p_grace);
+  ELSIF h.status IN ('succeeded', 'failed') THEN
+    a.result := 'job-finished';
+    c := belay.last_receipt(p_id);
+  ELSE
+    a.result := 'already_' || h.status;
+    c := belay.last_receipt(p_id);
+  END IF;
+  a := belay.answer_with(a, p_id, c);
+  IF p_delete AND (a.result = 'cancelled' OR a.result LIKE 'already%') THEN
+    PERFORM belay.forget(ARRAY[p_id], p_actor);
+  END IF;
+  RETURN a;
+END $$;
+
+-- The plain case for many at once: todo, ready, no lock, no precondition, not to be deleted. Answers what it did; the
+-- rest is left to cancel_one.
+CREATE FUNCTION belay.cancel_ready(p_ords int[], p_ids bigint[], p_abort boolean[], p_reason text[], p_actor text[],
+                                   p_cause text[]) RETURNS SETOF belay.answer LANGUAGE sql AS $$
+  WITH d AS (SELECT DISTINCT ON (x.id) x.* FROM unnest(p_ords, p_ids, p_abort, p_reason, p_actor, p_cause)
+             x (ord, id, abort, reason, actor, cause) ORDER BY x.id, x.ord),
+  j AS MATERIALIZED (
+    SELECT d.ord, d.abort, d.reason, d.actor, d.cause, j.* FROM d JOIN belay.jobs j ON j.id = d.id
+    WHERE j.lock IS NULL AND j.queueing_lock IS NULL),
+  g AS MATERIALIZED (
+    DELETE FROM belay.ready r USING j WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = j.id
+    RETURNING j.*, clock_timestamp() AS now),
+  e AS (INSERT INTO belay.ends (id, status, attempts, finished_at) SELECT id, 4, attempts, now FROM g),
+  c AS (INSERT INTO belay.cancellations (job_id, n, cause, reason, actor, abort, delete_requested, requested_at,
+                                         stopped_at, outcome)
+        SELECT id, belay.next_receipt(id), cause, reason, actor, abort, false, now, now, 'cancelled' FROM g
+        RETURNING cancellations.*)
+  SELECT g.ord, 'cancelled', 'cancelled',
+         belay.etag_text(g.id, 'cancelled', g.attempts, g.scheduled_at, g.now, p.at, NULL, g.max_attempts),
+         belay.job_text(g.id, q.name, t.name, g.priority, g.args, 'cancelled', g.attempts, g.max_attempts, NULL, NULL,
+                        g.tags, g.metadata, g.scheduled_at, g.created_at, NULL, g.now, NULL, NULL, NULL,
+                        CASE WHEN p.at IS NOT NULL THEN concat('{"percent":', p.percent, ',"message":',
+                          coalesce(to_json(p.message)::text, 'null'), ',"at":"', belay.time_text(p.at), '"}') END,
+                        NULL),
+         belay.cancellation_text(c), c.n, NULL::bigint, NULL::int, q.name
+  FROM g JOIN c ON c.job_id = g.id JOIN belay.queues q ON q.id = g.queue_id JOIN belay.tasks t ON t.id = g.task_id
+  LEFT JOIN belay.progress p ON p.job_id = g.id
+$$;
+
+CREATE FUNCTION belay.cancel_jobs(
+  p_ids bigint[], p_abort boolean[], p_delete boolean[], p_reason text[], p_actor text[], p_cause text[],
+  p_grace int[], p_only_if text[], p_attempt int[], p_if_match text[]) RETURNS SETOF belay.answer LANGUAGE plpgsql AS $$
+DECLARE
+  a belay.answer;
+  x record;
+  plain int[];
+  done int[] := '{}';
+BEGIN
+  plain := ARRAY(SELECT y.ord FROM unnest(p_delete, p_only_if, p_attempt, p_if_match)
+                 WITH ORDINALITY y (del, only_if, attempt, if_match, ord)
+                 WHERE NOT y.del AND y.only_if IS NULL AND y.attempt IS NULL AND y.if_match IS NULL);
+  IF plain <> '{}' THEN
+    FOR a IN SELECT r.* FROM
+        (SELECT array_agg(i) AS ords, array_agg(p_ids[i]) AS ids, array_agg(p_abort[i]) AS ab,
+                array_agg(p_reason[i]) AS re, array_agg(p_actor[i]) AS ac, array_agg(p_cause[i]) AS ca
+         FROM unnest(plain) i) y, belay.cancel_ready(y.ords, y.ids, y.ab, y.re, y.ac, y.ca) r LOOP
+      done := done || a.ord;
+      RETURN NEXT a;
+    END LOOP;
+  END IF;
+  IF cardinality(done) = cardinality(p_ids) THEN
+    RETURN;
+  END IF;
+  FOR x IN SELECT * FROM unnest(p_ids, p_abort, p_delete, p_reason, p_actor, p_cause, p_grace, p_only_if, p_attempt,
+                                p_if_match)
+           WITH ORDINALITY y (id, abort, del, reason, actor, cause, grace, only_if, attempt, if_match, ord)
+           WHERE NOT y.ord = ANY (done) ORDER BY y.id, y.ord LOOP
+    a := belay.cancel_one(x.id, x.abort, x.del, x.reason, x.actor, x.cause, x.grace, x.only_if::text[], x.attempt,
+                          x.if_match);
+    a.ord := x.ord;
+    RETURN NEXT a;
+  END LOOP;
+END $$;
+
+-- One delete. A running job goes when it has stopped, and only where abort was asked.
+CREATE FUNCTION belay.delete_one(p_id bigint, p_abort boolean, p_reason text, p_actor text, p_grace int,
+                                 p_if_match text) RETURNS belay.answer LANGUAGE plpgsql AS $$
+DECLARE
+  a belay.answer;
+  h record;
+  c belay.cancellations;
+BEGIN
+  SELECT * INTO h FROM belay.hold_job(p_id);
+  IF h.status IS NULL THEN
+    a.result := 'job-not-found';
+    RETURN a;
+  END IF;
+  IF p_if_match <> '*' AND h.etag <> p_if_match THEN
+    a.result := 'precondition-failed';
+  ELSIF h.status = 'doing' AND NOT p_abort THEN
+    a.result := 'job-running';
+  ELSIF h.status = 'doing' THEN
+    a.result := 'aborting';
+    c := belay.abort_doing(p_id, h.attempt, h.lease_id, h.worker_id, true, p_reason, p_actor, 'user', p_grace);
+  ELSE
+    a.result := 'deleted';
+    IF h.status = 'todo' THEN
+      c := belay.cancel_todo(p_id, p_abort, true, p_reason, p_actor, 'user');
+    END IF;
+  END IF;
+  a := belay.answer_with(a, p_id, c);
+  IF a.result = 'deleted' THEN
+    PERFORM belay.forget(ARRAY[p_id], p_actor);
+  END IF;
+  RETURN a;
+END $$;
+
+-- A terminal job starts again, with a clean slate: attempt numbers go on, the count towards max_attempts begins anew.
+CREATE FUNCTION belay.retry_one(p_id bigint, p_actor text, p_if_match text, OUT result text, OUT existing_id bigint,
+                                OUT status text, OUT etag text, OUT job text, OUT queue text) LANGUAGE plpgsql AS $$
+DECLARE
+  h record;
+  j belay.jobs;
+  e belay.ends;
+BEGIN
+  SELECT * INTO h FROM belay.hold_job(p_id);
+  IF h.status IS NULL THEN
+    result := 'job-not-found';
+    RETURN;
+  END IF;
+  SELECT * INTO j FROM belay.jobs WHERE id = p_id;
+  result := CASE WHEN p_if_match <> '*' AND h.etag <> p_if_match THEN 'precondition-failed'
+                 WHEN h.status IN ('todo', 'doing') THEN 'job-not-finished' ELSE 'retried' END;
+  IF result = 'retried' AND j.queueing_lock IS NOT NULL THEN
+    INSERT INTO belay.uniq (queueing_lock, id) VALUES (j.queueing_lock, p_id) ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
+      result := 'already-enqueued';
+      existing_id := (SELECT u.id FROM belay.uniq u WHERE u.queueing_lock = j.queueing_lock);
+    END IF;
+  END IF;
+  IF result = 'retried' THEN
+    DELETE FROM belay.ends WHERE id = p_id RETURNING * INTO e;
+    DELETE FROM belay.progress WHERE job_id = p_id;
+    INSERT INTO belay.events (job_id, at, type, attempt, actor, detail)
+    VALUES (p_id, e.finished_at, h.status, e.attempts, NULL, e.error),
+           (p_id, clock_timestamp(), 'retried', NULL, p_actor, json_build_object('by_hand', true));
+    UPDATE belay.jobs x SET attempts = e.attempts, attempts_base = e.attempts - x.uncounted, scheduled_at = NULL
+    WHERE x.id = p_id;
+    IF j.lock IS NULL THEN
+      INSERT INTO belay.ready (queue_id, priority, id) VALUES (j.queue_id, j.priority, p_id);
+    ELSE
+      INSERT INTO belay.blocked (lock, priority, id, queue_id) VALUES (j.lock, j.priority, p_id, j.queue_id);
+      PERFORM belay.promote(ARRAY[j.lock]);
+    END IF;
+  END IF;
+  SELECT s.status, s.etag, s.job, s.queue INTO status, etag, job, queue FROM belay.job_states(ARRAY[p_id]) s;
+END $$;
+
+-- Public: cancel in the caller's own transaction. docs/sql.md is its page.
+CREATE FUNCTION belay.cancel(job_id bigint, abort boolean DEFAULT false, delete boolean DEFAULT false,
+                             reason text DEFAULT NULL, actor text DEFAULT NULL, grace_seconds int DEFAULT NULL)
+RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+  a belay.answer := belay.cancel_one(job_id, abort, delete, reason, actor, 'user', grace_seconds, NULL, NULL, NULL);
+BEGIN
+  RETURN concat('{"result":"', a.result, '","job":', coalesce(a.job, 'null'), ',"cancellation":',
+                coalesce(a.cancellation, 'null'), '}')::json;
+END $$;
+
+-- Lists. A filter on the status starts from the small tables that say it.
+CREATE FUNCTION belay.list_jobs(
+  p_statuses text[], p_queue text, p_task text, p_tag text, p_lock text, p_after timestamptz, p_before timestamptz,
+  p_ascending boolean, p_after_id bigint, p_limit int) RETURNS TABLE (id bigint, job text) LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  sources text[] := '{}';
+  source text;
+  ids bigint[];
+BEGIN
+  IF p_statuses IS NOT NULL THEN
+    IF 'todo' = ANY (p_statuses) THEN
+      sources := sources || ARRAY['SELECT id FROM belay.ready', 'SELECT id FROM belay.scheduled',
+                                  'SELECT id FROM belay.blocked'];
+    END IF;
+    IF 'doing' = ANY (p_statuses) THEN
+      sources := sources || 'SELECT u.id FROM belay.leases l, unnest(l.job_ids) u (id) WHERE NOT EXISTS (SELECT FROM belay.ends e WHERE e.id = u.id)'::text;
+    END IF;
+    IF p_statuses && ARRAY['succeeded', 'failed', 'cancelled', 'aborted'] THEN
+      sources := sources || format('SELECT id FROM belay.ends WHERE status = ANY (%L::smallint[])',
+        ARRAY(SELECT array_position(ARRAY['succeeded', 'failed', 'cancelled', 'aborted'], s) + 1
+              FROM unnest(p_statuses) s WHERE s IN ('succeeded', 'failed', 'cancelled', 'aborted')));
+    END IF;
+    source := 'JOIN (' || array_to_string(sources, ' UNION ALL ') || ') s ON s.id = j.id';
+  END IF;
+  EXECUTE concat('SELECT ARRAY(SELECT j.id FROM belay.jobs j ', source, ' WHERE true',
+      CASE WHEN p_after_id IS NOT NULL THEN CASE WHEN p_ascending THEN ' AND j.id > $1' ELSE ' AND j.id < $1' END END,
+      CASE WHEN p_queue IS NOT NULL THEN ' AND j.queue_id = (SELECT id FROM belay.queues WHERE name = $2)' END,
+      CASE WHEN p_task IS NOT NULL THEN ' AND j.task_id = (SELECT id FROM belay.tasks WHERE name = $3)' END,
+      CASE WHEN p_tag IS NOT NULL THEN ' AND j.tags @> ARRAY[$4]' END,
+      CASE WHEN p_lock IS NOT NULL THEN ' AND j.lock = $5' END,
+      CASE WHEN p_after IS NOT NULL THEN ' AND j.created_at >= $6' END,
+      CASE WHEN p_before IS NOT NULL THEN ' AND j.created_at < $7' END,
+      ' ORDER BY j.id ', CASE WHEN p_ascending THEN 'ASC' ELSE 'DESC' END, ' LIMIT $8)')
+  INTO ids USING p_after_id, p_queue, p_task, p_tag, p_lock, p_after, p_before, p_limit;
+  RETURN QUERY SELECT s.id, s.job FROM belay.job_states(ids) s
+               ORDER BY CASE WHEN p_ascending THEN s.id ELSE -s.id END;
+END $$;

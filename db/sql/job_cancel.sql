@@ -1,0 +1,14 @@
+-- job_cancel: cancel, or ask a running job to stop; each row decided by the place that is held.
+-- only_if is an array literal of statuses, if_match an etag or '*'; null: any.
+-- $1 ids bigint[]
+-- $2 abort boolean[]
+-- $3 delete boolean[]
+-- $4 reason text[]
+-- $5 actor text[]
+-- $6 cause text[]
+-- $7 grace_seconds int[]
+-- $8 only_if text[]
+-- $9 attempt int[]
+-- $10 if_match text[]
+SELECT ord, result, status, etag, job, cancellation, cancellation_n, worker_id, attempt, queue
+FROM belay.cancel_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ORDER BY ord

@@ -1,0 +1,11 @@
+-- job_give_back: jobs that go back to todo: kinds retry, shutdown, unstarted. An open receipt ends them instead.
+-- $1 ids bigint[]
+-- $2 leases bigint[]
+-- $3 workers bigint[]
+-- $4 attempts int[]
+-- $5 kinds text[]
+-- $6 delay_ms bigint[]
+-- $7 errors json[]
+-- $8 messages text[]
+SELECT ord, id, taken, status, outcome, scheduled
+FROM belay.give_back($1, $2, $3, $4, $5, $6, $7, $8) ORDER BY ord

@@ -1,0 +1,12 @@
+-- job_list: one page of jobs, by id; after_id is where the last page ended.
+-- $1 statuses text
+-- $2 queue text
+-- $3 task text
+-- $4 tag text
+-- $5 lock text
+-- $6 created_after timestamptz
+-- $7 created_before timestamptz
+-- $8 ascending boolean
+-- $9 after_id bigint
+-- $10 row_limit int
+SELECT id, job FROM belay.list_jobs($1::text[], $2, $3, $4, $5, $6, $7, $8, $9, $10)
