@@ -269,16 +269,19 @@ static bool compile_argument(struct declared_argument *a, struct buf *why)
     if (a->pattern == NULL)
         return true;
     buf_addf(&whole, "^(%s)$", a->pattern);
-    a->compiled = calloc(1, sizeof *a->compiled);
-    if (a->compiled == NULL || whole.failed)
+    regex_t *compiled = calloc(1, sizeof *compiled);
+    if (compiled == NULL || whole.failed) {
+        free(compiled);
         return false;
-    int code = regcomp(a->compiled, whole.text, REG_EXTENDED | REG_NOSUB);
-    if (code == 0)
+    }
+    int code = regcomp(compiled, whole.text, REG_EXTENDED | REG_NOSUB);
+    if (code == 0) {
+        a->compiled = compiled;
         return true;
-    regerror(code, a->compiled, reason, sizeof reason);
+    }
+    regerror(code, compiled, reason, sizeof reason);
     buf_addf(why, "args: %s: pattern %s: %s", a->name, a->pattern, reason);
-    free(a->compiled);
-    a->compiled = NULL;
+    free(compiled);
     return false;
 }
 

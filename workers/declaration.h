@@ -67,6 +67,6 @@ struct declarations {
  * be right: ERR_CONFIG. Writes NULL when the file declares nothing. */
 enum err declarations_load(const char *file, struct declarations **out,
                            struct buf *why) MUST_CHECK;
-void declarations_free(struct declarations *d);
+void declarations_free(struct declarations *all);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "server/core/cleanup.h"
 #include "server/core/clock.h"
+#include "workers/message.h"
 #include "workers/process_tree.h"
 #include "workers/supervisor.h"
 
@@ -124,8 +125,8 @@ static int zygote_ask_locked(enum zygote_request_kind kind, pid_t pid)
     for (int try = 0; failed != 0 && try < 2; try++) {
         if (zygote_start_locked() != ERR_OK)
             break;
-        failed = socket_send(zygote.socket, &request, sizeof request, &ends[1], 1,
-                             PROCESS_DEADLINE_MS);
+        failed = message_send(zygote.socket, &request, sizeof request, &ends[1], 1,
+                              PROCESS_DEADLINE_MS);
         if (failed != 0)
             zygote_forget_locked();
     }
@@ -233,8 +234,8 @@ static enum err send_order(const struct buf *order, const struct pipes *pipes,
         struct supervisor s;
         if (!supervisor_take(&s))
             break;
-        if (socket_send(s.socket, order->text, order->len, fds, 3, PROCESS_DEADLINE_MS) ==
-            0) {
+        if (message_send(s.socket, order->text, order->len, fds, 3,
+                         PROCESS_DEADLINE_MS) == 0) {
             *out = s;
             return ERR_OK;
         }
@@ -317,8 +318,8 @@ static void send_small_order(struct process *p, enum supervisor_order_kind kind)
     struct supervisor_order order = {.kind = kind};
 
     if (!p->ended)
-        (void)socket_send(p->supervisor.socket, &order, sizeof order, NULL, 0,
-                          PROCESS_DEADLINE_MS);
+        (void)message_send(p->supervisor.socket, &order, sizeof order, NULL, 0,
+                           PROCESS_DEADLINE_MS);
 }
 
 void process_terminate(struct process *p)

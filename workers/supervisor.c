@@ -9,6 +9,7 @@
  * least dies. */
 #include "workers/supervisor.h"
 
+#include "workers/message.h"
 #include "workers/process.h"
 #include "workers/process_tree.h"
 
@@ -21,7 +22,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -80,9 +80,10 @@ static void set_title(const char *title)
     }
     if (start == 0 || end <= start)
         return;
-    memset((void *)start, 0, end - start); /* NOLINT(performance-no-int-to-ptr) */
-    memcpy((void *)start, title,
-           strnlen(title, end - start - 1)); /* NOLINT(performance-no-int-to-ptr) */
+    char *args =
+        (char *)start; /* NOLINT(performance-no-int-to-ptr): the kernel says it so */
+    memset(args, 0, end - start);
+    memcpy(args, title, strnlen(title, end - start - 1));
 }
 
 /* Keeps `socket` as SOCKET_FD and closes all else above stderr. */
@@ -117,67 +118,11 @@ static bool wait_for_news(int ms)
     return ppoll(&socket, 1, ms < 0 ? NULL : &limit, &all_but_child) > 0;
 }
 
-/* -- messages ----------------------------------------------------------------------- */
-
-union fd_message {
-    char bytes[CMSG_SPACE(3 * sizeof(int))];
-    struct cmsghdr aligned;
-};
-
-int socket_send(int socket, const void *message, size_t len, const int *fds, int n_fds,
-                int ms)
-{
-    union fd_message control = {.bytes = {0}};
-    struct iovec part = {.iov_base = (void *)(uintptr_t)message, .iov_len = len};
-    struct msghdr head = {.msg_iov = &part, .msg_iovlen = 1};
-    size_t size = (size_t)n_fds * sizeof(int);
-
-    if (n_fds > 0) {
-        head.msg_control = control.bytes;
-        head.msg_controllen = CMSG_SPACE(size);
-        control.aligned.cmsg_level = SOL_SOCKET;
-        control.aligned.cmsg_type = SCM_RIGHTS;
-        control.aligned.cmsg_len = CMSG_LEN(size);
-        memcpy(CMSG_DATA(&control.aligned), fds, size);
-    }
-    for (;;) {
-        struct pollfd room = {.fd = socket, .events = POLLOUT};
-        if (sendmsg(socket, &head, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
-            return 0;
-        if (errno == EAGAIN && poll(&room, 1, ms) == 0)
-            errno = ETIMEDOUT;
-        if (errno != EAGAIN && errno != EINTR)
-            return -1;
-    }
-}
-
-ssize_t socket_receive(int socket, void *message, size_t room, int *fds, int max_fds,
-                       int *out_n_fds)
-{
-    union fd_message control;
-    struct iovec part = {.iov_base = message, .iov_len = room};
-    struct msghdr head = {.msg_iov = &part,
-                          .msg_iovlen = 1,
-                          .msg_control = control.bytes,
-                          .msg_controllen = sizeof control.bytes};
-    ssize_t len = recvmsg(socket, &head, MSG_CMSG_CLOEXEC);
-    const struct cmsghdr *rights = len > 0 ? CMSG_FIRSTHDR(&head) : NULL;
-
-    *out_n_fds = 0;
-    if (rights == NULL || rights->cmsg_type != SCM_RIGHTS)
-        return len;
-    *out_n_fds = (int)((rights->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-    if (*out_n_fds > max_fds)
-        *out_n_fds = max_fds;
-    memcpy(fds, CMSG_DATA(rights), (size_t)*out_n_fds * sizeof(int));
-    return len;
-}
-
 /* -- the program -------------------------------------------------------------------- */
 
 struct program {
-    const char *strings[MAX_STRINGS]; /* argv, NULL, env, NULL */
-    const char *const *argv, *const *env;
+    char *strings[MAX_STRINGS]; /* argv, NULL, env, NULL */
+    char **argv, **env;
     const char *directory;
     const int *fds;
     pid_t parent;
@@ -188,7 +133,7 @@ struct program {
 /* Finds the strings behind the head. Their sender is ourselves, so what does not fit is
  * only refused. */
 static bool program_read(struct program *p, const struct supervisor_order *order,
-                         const char *text, const char *end)
+                         char *text, const char *end)
 {
     uint32_t n = order->n_argv + order->n_env + order->has_directory, at = 0;
 
@@ -228,8 +173,7 @@ static noreturn void become_program(struct program *p)
     p->in_directory = p->directory != NULL && chdir(p->directory) != 0;
     if (!p->in_directory) {
         sigprocmask(SIG_SETMASK, &none, NULL);
-        execvpe(p->argv[0], (char *const *)(uintptr_t)p->argv,
-                (char *const *)(uintptr_t)p->env);
+        execvpe(p->argv[0], p->argv, p->env);
     }
     p->error = errno;
     _exit(127);
@@ -241,10 +185,10 @@ static __attribute__((noinline)) pid_t program_start(struct program *p)
     p->error = p->in_directory = 0;
     p->parent = getpid();
 
-    pid_t pid = vfork(); /* NOLINT: fork() would copy page tables, and posix_spawn() sets
-                            no PDEATHSIG */
+    /* fork() would copy page tables, and posix_spawn() sets no PDEATHSIG. */
+    pid_t pid = vfork(); /* NOLINT(*Vfork,*vfork): the child only makes system calls */
     if (pid == 0)
-        become_program(p);
+        become_program(p); /* NOLINT(clang-analyzer-unix.Vfork): and never returns */
     if (pid < 0)
         p->error = errno;
     if (pid > 0 && p->error != 0)
@@ -280,7 +224,7 @@ static void read_order(struct watch *w)
 {
     struct supervisor_order order;
     int n_fds;
-    ssize_t len = socket_receive(SOCKET_FD, &order, sizeof order, NULL, 0, &n_fds);
+    ssize_t len = message_receive(SOCKET_FD, &order, sizeof order, NULL, 0, &n_fds);
 
     if (len < 0 && errno == EINTR)
         return;
@@ -320,11 +264,10 @@ static void watch_tree(struct watch *w)
 }
 
 /* One program, from its order to the report of its end. False when Belay is gone. */
-static bool serve_program(struct program *p, const struct supervisor_order *order,
-                          ssize_t len)
+static bool serve_program(struct program *p, struct supervisor_order *order, ssize_t len)
 {
     struct watch w = {.report = {.kind = SUPERVISOR_ENDED, .supervisor = getpid()}};
-    const char *text = (const char *)(order + 1), *end = (const char *)order + len;
+    char *text = (char *)(order + 1), *end = (char *)order + len;
 
     if (program_read(p, order, text, end)) {
         w.program = program_start(p);
@@ -335,8 +278,8 @@ static bool serve_program(struct program *p, const struct supervisor_order *orde
     }
     if (w.report.error == 0)
         watch_tree(&w);
-    bool told = !w.orphaned && socket_send(SOCKET_FD, &w.report, sizeof w.report, NULL, 0,
-                                           PROCESS_DEADLINE_MS) == 0;
+    bool told = !w.orphaned && message_send(SOCKET_FD, &w.report, sizeof w.report, NULL,
+                                            0, PROCESS_DEADLINE_MS) == 0;
     /* Only now: the end of the program's output would wake Belay twice before the report
      * does. */
     for (int i = 0; i < 3; i++)
@@ -357,11 +300,12 @@ static noreturn void supervisor_main(int socket)
     keep_only(socket);
     set_title("job-supervisor");
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    if (socket_send(SOCKET_FD, &hello, sizeof hello, NULL, 0, 0) != 0)
+    if (message_send(SOCKET_FD, &hello, sizeof hello, NULL, 0, 0) != 0)
         _exit(0);
     program.fds = fds;
     for (;;) {
-        ssize_t len = socket_receive(SOCKET_FD, &message, sizeof message, fds, 3, &n_fds);
+        ssize_t len =
+            message_receive(SOCKET_FD, &message, sizeof message, fds, 3, &n_fds);
         if (len < 0 && errno == EINTR)
             continue;
         if (len < (ssize_t)sizeof message.order)
@@ -379,9 +323,8 @@ static noreturn void supervisor_main(int socket)
 static void reap_all(void)
 {
     int status;
-    pid_t pid;
 
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+    while (waitpid(-1, &status, WNOHANG) > 0) {
         /* A killed supervisor leaves its tree to us. One that exits has none. */
         if (WIFSIGNALED(status))
             process_tree_kill();
@@ -405,7 +348,8 @@ static bool serve_zygote_request(void)
 {
     struct zygote_request request;
     int socket = -1, n_fds;
-    ssize_t len = socket_receive(SOCKET_FD, &request, sizeof request, &socket, 1, &n_fds);
+    ssize_t len =
+        message_receive(SOCKET_FD, &request, sizeof request, &socket, 1, &n_fds);
 
     if (len < 0 && errno == EINTR)
         return true;

@@ -16,7 +16,6 @@
 #ifndef BELAY_WORKERS_SUPERVISOR_H
 #define BELAY_WORKERS_SUPERVISOR_H
 
-#include <stddef.h>
 #include <stdint.h>
 #include <stdnoreturn.h>
 #include <sys/types.h>
@@ -54,13 +53,5 @@ struct supervisor_report {
 
 /* The zygote's life, on this socket. */
 noreturn void zygote_main(int socket);
-
-/* 0, or -1 and errno, within `ms`. `fds` travel with the message. */
-int socket_send(int socket, const void *message, size_t len, const int *fds, int n_fds,
-                int ms);
-/* Length of the message, 0 at the end, or -1 and errno. Writes up to `max_fds`
- * descriptors (close-on-exec) and their number. */
-ssize_t socket_receive(int socket, void *message, size_t room, int *fds, int max_fds,
-                       int *out_n_fds);
 
 #endif
