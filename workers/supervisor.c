@@ -320,15 +320,16 @@ static noreturn void supervisor_main(int socket)
 
 /* -- the zygote --------------------------------------------------------------------- */
 
+/* A supervisor that was killed leaves its tree to us. One that exits leaves nothing, so
+ * whatever is here is an orphan. */
 static void reap_all(void)
 {
-    int status;
+    bool any = false;
 
-    while (waitpid(-1, &status, WNOHANG) > 0) {
-        /* A killed supervisor leaves its tree to us. One that exits has none. */
-        if (WIFSIGNALED(status))
-            process_tree_kill();
-    }
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        any = true;
+    if (any)
+        process_tree_kill();
 }
 
 /* After the death of a supervisor, until what it left is gone; but not for ever, others
@@ -382,6 +383,7 @@ noreturn void zygote_main(int socket)
     close(SOCKET_FD);
     for (;;) {
         reap_all();
+        process_tree_kill();
         if (waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD)
             _exit(0);
         poll(NULL, 0, SWEEP_LAST_MS);
