@@ -11,7 +11,8 @@ enum { DB_MESSAGE_BYTES = 512 };
 struct db {
     PGconn *conn;
     int statement_timeout_ms;
-    bool prepared; /* false: statements are sent with their text (no_prepare, or a pooler) */
+    bool prepared; /* false: statements are sent with their text (no_prepare, or a pooler)
+                    */
     bool broken;
     char sqlstate[6];
     char message[DB_MESSAGE_BYTES];

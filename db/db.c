@@ -1,4 +1,5 @@
-/* A connection is opened, set up and given its prepared statements here; exec.c is what goes over it. */
+/* A connection is opened, set up and given its prepared statements here; exec.c is what
+ * goes over it. */
 #include "db/db.h"
 
 #include "db/connection.h"
@@ -15,7 +16,7 @@ enum {
     CONNECT_MS = 2500,
 };
 
-/* -- statements ------------------------------------------------------------------------------------ */
+/* -- statements ---------------------------------------------------------------------- */
 
 int sql_params(enum sql sql)
 {
@@ -66,7 +67,7 @@ int db_fd(const struct db *db)
     return PQsocket(db->conn);
 }
 
-/* -- connecting ---------------------------------------------------------------------------------------- */
+/* -- connecting ---------------------------------------------------------------------- */
 
 static void ignore_notice(void *arg, const char *message)
 {
@@ -77,20 +78,17 @@ static void ignore_notice(void *arg, const char *message)
 /* What the URL says comes later in the list than our defaults, and so wins over them. */
 static PGconn *start_connection(const struct db_options *o)
 {
-    const char *const keys[] = {"connect_timeout",
-                                "keepalives_idle",
-                                "keepalives_interval",
-                                "keepalives_count",
-                                "tcp_user_timeout",
-                                "dbname",
-                                "application_name",
-                                NULL};
-    const char *const values[] = {"2", "5", "2", "3", "5000", o->url, o->application_name, NULL};
+    const char *const keys[] = {
+        "connect_timeout",  "keepalives_idle", "keepalives_interval", "keepalives_count",
+        "tcp_user_timeout", "dbname",          "application_name",    NULL};
+    const char *const values[] = {"2", "5", "2", "3", "5000", o->url, o->application_name,
+                                  NULL};
 
     return PQconnectStartParams(keys, values, 1);
 }
 
-/* PQconnectdb() with a deadline that also covers a server that accepts and says nothing. */
+/* PQconnectdb() with a deadline that also covers a server that accepts and says nothing.
+ */
 static bool finish_connection(PGconn *conn)
 {
     int64_t end_ms = clock_ms() + CONNECT_MS;
@@ -115,15 +113,17 @@ static enum err set_session(struct db *db, const struct db_options *o)
 {
     char text[640];
 
-    snprintf(text, sizeof text,
-             "SET statement_timeout = %d; SET lock_timeout = 2000;"
-             "SET idle_in_transaction_session_timeout = 10000;"
-             "SET client_min_messages = warning; SET DateStyle = ISO; SET TimeZone = 'UTC'%s",
-             db->statement_timeout_ms,
-             o->pin_plans ? ";SET enable_seqscan = off; SET enable_hashjoin = off;"
-                            "SET enable_mergejoin = off; SET enable_bitmapscan = off; SET jit = off;"
-                            "SET plan_cache_mode = force_generic_plan"
-                          : "");
+    snprintf(
+        text, sizeof text,
+        "SET statement_timeout = %d; SET lock_timeout = 2000;"
+        "SET idle_in_transaction_session_timeout = 10000;"
+        "SET client_min_messages = warning; SET DateStyle = ISO; SET TimeZone = 'UTC'%s",
+        db->statement_timeout_ms,
+        o->pin_plans
+            ? ";SET enable_seqscan = off; SET enable_hashjoin = off;"
+              "SET enable_mergejoin = off; SET enable_bitmapscan = off; SET jit = off;"
+              "SET plan_cache_mode = force_generic_plan"
+            : "");
     return db_run(db, text, NULL);
 }
 
@@ -132,7 +132,8 @@ static bool send_prepare(struct db *db, enum sql sql)
     unsigned oids[PARAMS_MAX];
     int n = params_types(&statements[sql], oids);
 
-    return PQsendPrepare(db->conn, statements[sql].name, statements[sql].text, n, oids) == 1;
+    return PQsendPrepare(db->conn, statements[sql].name, statements[sql].text, n, oids) ==
+           1;
 }
 
 /* All in one round trip, so that a connection opens in milliseconds. */
@@ -163,7 +164,8 @@ static enum err prepare_all(struct db *db)
         PQclear(result);
         if (status == PGRES_PIPELINE_SYNC)
             break;
-        PQclear(db_next_result(db, end_ms)); /* the NULL that ends each statement's results */
+        PQclear(
+            db_next_result(db, end_ms)); /* the NULL that ends each statement's results */
     }
     PQexitPipelineMode(db->conn);
     db->prepared = e == ERR_OK;
@@ -195,20 +197,22 @@ static enum err set_up(struct db *db, const struct db_options *o)
     return e == ERR_OK && !o->no_prepare ? prepare_all(db) : e;
 }
 
-enum err db_open(const struct db_options *options, struct db **out_db, char *why, int why_len)
+enum err db_open(const struct db_options *options, struct db **out_db, char *why,
+                 int why_len)
 {
     struct db *db = calloc(1, sizeof *db);
     enum err e;
 
     if (db == NULL)
         return ERR_NO_MEMORY;
-    db->statement_timeout_ms = options->statement_timeout_ms > 0 ? options->statement_timeout_ms
-                                                                 : STATEMENT_TIMEOUT_MS;
+    db->statement_timeout_ms = options->statement_timeout_ms > 0
+                                   ? options->statement_timeout_ms
+                                   : STATEMENT_TIMEOUT_MS;
     db->conn = start_connection(options);
     if (db->conn == NULL || !finish_connection(db->conn))
         e = db_fail_connection(db, db->conn != NULL && PQerrorMessage(db->conn)[0] != '\0'
-                                    ? PQerrorMessage(db->conn)
-                                    : "PostgreSQL did not answer in time");
+                                       ? PQerrorMessage(db->conn)
+                                       : "PostgreSQL did not answer in time");
     else
         e = set_up(db, options);
     if (e == ERR_OK) {

@@ -1,10 +1,12 @@
-/* postgres is a direct child with PDEATHSIG, not a daemon of pg_ctl: when this process dies, even by SIGKILL, the kernel sends
- * SIGINT and PostgreSQL shuts down fast, so that the next start needs no recovery. Rejected: pg_ctl, whose postmaster
- * outlives us and holds the data directory.
+/* postgres is a direct child with PDEATHSIG, not a daemon of pg_ctl: when this process
+ * dies, even by SIGKILL, the kernel sends SIGINT and PostgreSQL shuts down fast, so that
+ * the next start needs no recovery. Rejected: pg_ctl, whose postmaster outlives us and
+ * holds the data directory.
  *
- * PostgreSQL refuses to run as root, so root hands the cluster to the user `postgres`. That user may not be able to reach
- * the data directory (a checkout under /root); then the cluster lives under /var/lib/belay and the data directory holds
- * a link to it. The socket is in a directory of its own under /tmp: its path may have at most 107 bytes,
+ * PostgreSQL refuses to run as root, so root hands the cluster to the user `postgres`.
+ * That user may not be able to reach the data directory (a checkout under /root); then
+ * the cluster lives under /var/lib/belay and the data directory holds a link to it. The
+ * socket is in a directory of its own under /tmp: its path may have at most 107 bytes,
  * and mode 0700 is what keeps other users of the machine out. */
 #include "db/embedded.h"
 
@@ -44,7 +46,7 @@ static enum err fail(struct buf *why, const char *what, const char *path)
     return ERR_CONFIG;
 }
 
-/* -- where things are --------------------------------------------------------------------------------- */
+/* -- where things are ---------------------------------------------------------------- */
 
 /* The newest of Debian's versions, else what is in PATH. */
 static enum err find_binaries(struct embedded *pg, struct buf *why)
@@ -55,11 +57,13 @@ static enum err find_binaries(struct embedded *pg, struct buf *why)
 
     if (glob("/usr/lib/postgresql/*/bin/postgres", 0, NULL, &found) == 0) {
         for (size_t i = 0; i < found.gl_pathc; i++) {
-            int version = (int)strtol(found.gl_pathv[i] + strlen("/usr/lib/postgresql/"), NULL, 10);
+            int version =
+                (int)strtol(found.gl_pathv[i] + strlen("/usr/lib/postgresql/"), NULL, 10);
             if (version > newest) {
                 newest = version;
                 snprintf(pg->bin, sizeof pg->bin, "%.*s",
-                         (int)(strlen(found.gl_pathv[i]) - strlen("/postgres")), found.gl_pathv[i]);
+                         (int)(strlen(found.gl_pathv[i]) - strlen("/postgres")),
+                         found.gl_pathv[i]);
             }
         }
         globfree(&found);
@@ -89,7 +93,9 @@ static enum err find_user(struct embedded *pg, struct buf *why)
         return ERR_OK;
     user = getpwnam("postgres");
     if (user == NULL) {
-        buf_adds(why, "PostgreSQL does not run as root, and there is no user `postgres` to run it");
+        buf_adds(
+            why,
+            "PostgreSQL does not run as root, and there is no user `postgres` to run it");
         return ERR_CONFIG;
     }
     pg->drop = true;
@@ -107,7 +113,8 @@ static enum err become_postgres(const struct embedded *pg)
     return ERR_OK;
 }
 
-/* Whether the user that will run PostgreSQL can enter `dir`: asked of the kernel, by a child that is that user. */
+/* Whether the user that will run PostgreSQL can enter `dir`: asked of the kernel, by a
+ * child that is that user. */
 static bool can_enter(const struct embedded *pg, const char *dir)
 {
     int status = 1;
@@ -125,7 +132,8 @@ static enum err make_directory(const char *path, struct buf *why)
     return fail(why, "cannot make", path);
 }
 
-/* A place of our own for a cluster that cannot live in `dir`: named by the path, so that it is found again. */
+/* A place of our own for a cluster that cannot live in `dir`: named by the path, so that
+ * it is found again. */
 static enum err use_var_lib(struct embedded *pg, const char *dir, struct buf *why)
 {
     char link[PATH_MAX + 16];
@@ -172,10 +180,12 @@ static enum err choose_places(struct embedded *pg, const char *dir, struct buf *
     return ERR_OK;
 }
 
-/* -- processes ------------------------------------------------------------------------------------------ */
+/* -- processes ----------------------------------------------------------------------- */
 
-/* Forks and runs a program of PostgreSQL as its user; its output goes to the log. It dies with us. */
-static pid_t run_program(const struct embedded *pg, const char *name, const char *const *args)
+/* Forks and runs a program of PostgreSQL as its user; its output goes to the log. It dies
+ * with us. */
+static pid_t run_program(const struct embedded *pg, const char *name,
+                         const char *const *args)
 {
     char path[PATH_MAX + 32];
     pid_t parent = getpid(), pid;
@@ -205,8 +215,9 @@ static pid_t run_program(const struct embedded *pg, const char *name, const char
 
 static enum err init_cluster(const struct embedded *pg, struct buf *why)
 {
-    const char *const args[] = {"initdb", "-D",        pg->data,           "-A", "trust", "-E",
-                                "UTF8",   "--locale=C.UTF-8", "-U", "belay", NULL};
+    const char *const args[] = {"initdb", "-D",    pg->data, "-A",
+                                "trust",  "-E",    "UTF8",   "--locale=C.UTF-8",
+                                "-U",     "belay", NULL};
     char version[PATH_MAX + 16];
     int status = 1;
 
@@ -250,7 +261,8 @@ static bool is_postgres(pid_t pid)
     return strncmp(name, "postgres", 8) == 0;
 }
 
-/* One that is shutting down (its belay has just died) is waited for; one that stays belongs to somebody. */
+/* One that is shutting down (its belay has just died) is waited for; one that stays
+ * belongs to somebody. */
 static enum err wait_for_predecessor(const struct embedded *pg, struct buf *why)
 {
     int64_t end_ms = clock_ms() + STOP_MS / 2;
@@ -259,7 +271,8 @@ static enum err wait_for_predecessor(const struct embedded *pg, struct buf *why)
     while ((pid = running_postmaster(pg)) > 0 && is_postgres(pid)) {
         if (clock_ms() > end_ms) {
             buf_addf(why,
-                     "private PostgreSQL: another process (%d) runs on %s; stop the other `belay "
+                     "private PostgreSQL: another process (%d) runs on %s; stop the "
+                     "other `belay "
                      "serve`, or choose another --data-dir",
                      (int)pid, pg->data);
             return ERR_CONFIG;

@@ -1,6 +1,7 @@
-/* Every statement goes out without blocking and is waited for with poll() and a deadline of our own. Rejected:
- * PQexecPrepared(), which waits for ever for a server that has stopped answering while its kernel still does (a
- * frozen backend); neither TCP's timeouts nor the server's statement_timeout end that. */
+/* Every statement goes out without blocking and is waited for with poll() and a deadline
+ * of our own. Rejected: PQexecPrepared(), which waits for ever for a server that has
+ * stopped answering while its kernel still does (a frozen backend); neither TCP's
+ * timeouts nor the server's statement_timeout end that. */
 #include "db/connection.h"
 #include "db/params.h"
 #include "server/core/cleanup.h"
@@ -13,9 +14,12 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ANSWER_MARGIN_MS = 1000 /* beyond statement_timeout: then the server is not answering */ };
+enum {
+    ANSWER_MARGIN_MS =
+        1000 /* beyond statement_timeout: then the server is not answering */
+};
 
-/* -- errors ---------------------------------------------------------------------------------------- */
+/* -- errors -------------------------------------------------------------------------- */
 
 struct sqlstate_row {
     const char *prefix;
@@ -25,15 +29,16 @@ struct sqlstate_row {
 
 /* The first prefix that fits. */
 static const struct sqlstate_row sqlstates[] = {
-    {"08", ERR_UNAVAILABLE, true},     /* connection exception */
-    {"57P0", ERR_UNAVAILABLE, true},   /* shutdown, crash, cannot connect now */
-    {"53300", ERR_UNAVAILABLE, true},  /* too many connections */
-    {"53", ERR_UNAVAILABLE, false},    /* out of disk, memory */
-    {"25006", ERR_UNAVAILABLE, true},  /* read-only: a standby, after a failover */
-    {"3F000", ERR_UNAVAILABLE, true},  /* no schema yet: not migrated */
-    {"42P01", ERR_UNAVAILABLE, true},  /* no table yet */
-    {"42883", ERR_UNAVAILABLE, true},  /* no function yet */
-    {"26000", ERR_UNAVAILABLE, true},  /* prepared statement is gone: another server behind the name */
+    {"08", ERR_UNAVAILABLE, true},    /* connection exception */
+    {"57P0", ERR_UNAVAILABLE, true},  /* shutdown, crash, cannot connect now */
+    {"53300", ERR_UNAVAILABLE, true}, /* too many connections */
+    {"53", ERR_UNAVAILABLE, false},   /* out of disk, memory */
+    {"25006", ERR_UNAVAILABLE, true}, /* read-only: a standby, after a failover */
+    {"3F000", ERR_UNAVAILABLE, true}, /* no schema yet: not migrated */
+    {"42P01", ERR_UNAVAILABLE, true}, /* no table yet */
+    {"42883", ERR_UNAVAILABLE, true}, /* no function yet */
+    {"26000", ERR_UNAVAILABLE,
+     true}, /* prepared statement is gone: another server behind the name */
     {"28", ERR_UNAVAILABLE, true},     /* not let in */
     {"3D000", ERR_UNAVAILABLE, true},  /* no such database */
     {"57014", ERR_UNAVAILABLE, false}, /* statement_timeout */
@@ -104,7 +109,7 @@ bool db_is_alive(struct db *db)
     return !db_is_broken(db);
 }
 
-/* -- waiting with a deadline ------------------------------------------------------------------------- */
+/* -- waiting with a deadline --------------------------------------------------------- */
 
 /* Sends what is buffered and reads until a result can be taken without blocking. */
 static bool wait_readable(struct db *db, int64_t end_ms)
@@ -139,7 +144,8 @@ static bool result_is_good(const PGresult *result)
 {
     ExecStatusType status = PQresultStatus(result);
 
-    return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY;
+    return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK ||
+           status == PGRES_EMPTY_QUERY;
 }
 
 static void give_rows(PGresult *result, struct db_rows *out_rows)
@@ -161,8 +167,8 @@ static enum err collect(struct db *db, struct db_rows *out_rows)
         if (!wait_readable(db, end_ms)) {
             PQclear(last);
             return db_fail_connection(db, PQstatus(db->conn) == CONNECTION_OK
-                                           ? "PostgreSQL did not answer in time"
-                                           : PQerrorMessage(db->conn));
+                                              ? "PostgreSQL did not answer in time"
+                                              : PQerrorMessage(db->conn));
         }
         result = PQgetResult(db->conn);
         if (result == NULL)
@@ -181,7 +187,7 @@ static enum err collect(struct db *db, struct db_rows *out_rows)
     return e;
 }
 
-/* -- statements ---------------------------------------------------------------------------------------- */
+/* -- statements ---------------------------------------------------------------------- */
 
 enum err db_run(struct db *db, const char *text, struct db_rows *out_rows)
 {
@@ -203,17 +209,18 @@ static enum err send_statement(struct db *db, enum sql sql, int n_parts,
     if (e != ERR_OK)
         return e;
     if (db->prepared) {
-        sent = PQsendQueryPrepared(db->conn, s->name, p.count, p.values, p.lengths, p.formats, 0);
+        sent = PQsendQueryPrepared(db->conn, s->name, p.count, p.values, p.lengths,
+                                   p.formats, 0);
     } else {
         params_types(s, oids);
-        sent = PQsendQueryParams(db->conn, s->text, p.count, oids, p.values, p.lengths, p.formats,
-                                 0);
+        sent = PQsendQueryParams(db->conn, s->text, p.count, oids, p.values, p.lengths,
+                                 p.formats, 0);
     }
     return sent ? ERR_OK : db_fail_connection(db, PQerrorMessage(db->conn));
 }
 
-enum err db_exec_parts(struct db *db, enum sql sql, int n_parts, const struct db_part *parts,
-                       struct db_rows *out_rows)
+enum err db_exec_parts(struct db *db, enum sql sql, int n_parts,
+                       const struct db_part *parts, struct db_rows *out_rows)
 {
     enum err e = send_statement(db, sql, n_parts, parts);
 
@@ -251,7 +258,8 @@ static enum err collect_all(struct db *db, int n_calls, struct db_rows *out_rows
             give_rows(result, &out_rows[i]);
         else
             PQclear(result);
-        PQclear(db_next_result(db, end_ms)); /* the NULL that ends each statement's results */
+        PQclear(
+            db_next_result(db, end_ms)); /* the NULL that ends each statement's results */
     }
 }
 
@@ -267,7 +275,8 @@ enum err db_exec_all(struct db *db, int n_calls, const struct db_call *calls,
         struct db_part part = {.n_rows = calls[i].n_rows, .values = calls[i].values};
         e = send_statement(db, calls[i].sql, 1, &part);
     }
-    if (e != ERR_OK) { /* some may be on the wire: this connection cannot be used any more */
+    if (e !=
+        ERR_OK) { /* some may be on the wire: this connection cannot be used any more */
         db->broken = true;
         return e;
     }
@@ -280,7 +289,7 @@ enum err db_exec_all(struct db *db, int n_calls, const struct db_call *calls,
     return e;
 }
 
-/* -- rows ---------------------------------------------------------------------------------------------- */
+/* -- rows ---------------------------------------------------------------------------- */
 
 void db_rows_free(struct db_rows *rows)
 {
@@ -317,7 +326,7 @@ bool row_bool(const struct db_rows *rows, int row, int column)
     return row_text(rows, row, column)[0] == 't';
 }
 
-/* -- notifications ------------------------------------------------------------------------------------- */
+/* -- notifications ------------------------------------------------------------------- */
 
 static int give_notifications(struct db *db, db_notify_fn *fn, void *arg)
 {
@@ -332,7 +341,8 @@ static int give_notifications(struct db *db, db_notify_fn *fn, void *arg)
     return given;
 }
 
-enum err db_wait_notify(struct db *db, int wake_fd, int timeout_ms, db_notify_fn *fn, void *arg)
+enum err db_wait_notify(struct db *db, int wake_fd, int timeout_ms, db_notify_fn *fn,
+                        void *arg)
 {
     struct pollfd p[2] = {{.fd = PQsocket(db->conn), .events = POLLIN},
                           {.fd = wake_fd, .events = POLLIN}};

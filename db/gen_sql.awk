@@ -10,9 +10,12 @@ function letter(type) {
     if (type == "timestamptz") return "t"
     if (type == "json") return "j"
     if (type == "text") return "x"
-    printf "%s:%d: parameter type %s is not known to gen_sql.awk\n", FILENAME, FNR, type > "/dev/stderr"
-    failed = 1
+    complain("parameter type " type " is not known to gen_sql.awk")
     return "?"
+}
+function complain(what) {
+    printf "db/sql/%s.sql: %s\n", name, what > "/dev/stderr"
+    failed = 1
 }
 function quoted(s) {
     gsub(/\\/, "\\\\", s)
@@ -20,12 +23,18 @@ function quoted(s) {
     return s
 }
 function finish_statement() {
-    if (name != "")
-        printf ",\n     \"%s\", %s},\n", types, is_array ? "true" : "false"
+    if (name == "")
+        return
+    if (n_arrays != 0 && n_arrays != n_params)
+        complain("some parameters are arrays and some are not")
+    printf ",\n     \"%s\", %s},\n", types, (n_arrays > 0 ? "true" : "false")
 }
 BEGIN {
     print "/* made from db/sql/ by db/gen_sql.awk */"
-    print "#include \"db/statement.h\"\n\nconst struct statement statements[] = {"
+    print "#include \"db/statement.h\"\n"
+    print "/* C99 promises no more than 4095 bytes a string; gcc and clang have no such limit. */"
+    print "#pragma GCC diagnostic ignored \"-Woverlength-strings\"\n"
+    print "const struct statement statements[] = {"
 }
 FNR == 1 {
     finish_statement()
@@ -33,16 +42,15 @@ FNR == 1 {
     sub(/.*\//, "", name)
     sub(/\.sql$/, "", name)
     types = ""
-    is_array = 0
+    n_params = n_arrays = 0
     printf "    {\"%s\",", name
 }
 /^-- \$[0-9]+ / {
     type = $4
     sub(/[,;:.]$/, "", type)
-    if (type ~ /\[\]$/) {
-        is_array = 1
-        sub(/\[\]$/, "", type)
-    }
+    if ($2 != "$" ++n_params)
+        complain($2 " where $" n_params " is next")
+    n_arrays += sub(/\[\]$/, "", type)
     types = types ($3 == "grp" ? "g" : letter(type))
 }
 !/^--/ { printf "\n     \"%s\\n\"", quoted($0) }

@@ -1,8 +1,10 @@
-/* While one batch commits, the next collects: "take all that waits" makes a batch of one when idle and of hundreds under load,
- * without a timer. Rejected: an asynchronous libpq state machine in the HTTP loop (no faster, and its errors are
- * everybody's), and a pool of connections with a statement each (a fifth of the rate: each pays its own commit).
+/* While one batch commits, the next collects: "take all that waits" makes a batch of one
+ * when idle and of hundreds under load, without a timer. Rejected: an asynchronous libpq
+ * state machine in the HTTP loop (no faster, and its errors are everybody's), and a pool
+ * of connections with a statement each (a fifth of the rate: each pays its own commit).
  *
- * Answers go back as one list a batch with one wake-up. The rows of a batch are one result that its operations share. */
+ * Answers go back as one list a batch with one wake-up. The rows of a batch are one
+ * result that its operations share. */
 #include "db/lane.h"
 
 #include "db/params.h"
@@ -75,9 +77,10 @@ struct lanes {
     struct list done; /* under done_mutex */
 };
 
-static const char *const lane_names[LANE_COUNT] = {"belay control", "belay write", "belay read"};
+static const char *const lane_names[LANE_COUNT] = {"belay control", "belay write",
+                                                   "belay read"};
 
-/* -- lists ------------------------------------------------------------------------------------------- */
+/* -- lists --------------------------------------------------------------------------- */
 
 static void list_init(struct list *l)
 {
@@ -101,7 +104,7 @@ static void list_splice(struct list *to, struct list *from)
     list_init(from);
 }
 
-/* -- answers ----------------------------------------------------------------------------------------- */
+/* -- answers ------------------------------------------------------------------------- */
 
 static void hand_back(struct lanes *lanes, struct list *answered)
 {
@@ -121,7 +124,8 @@ static void fail_all(struct pending **batch, int n, enum err e, const char *mess
     }
 }
 
-/* Cuts the result into the parts of its operations: rows are in the order of `ord`, the number of the input row. */
+/* Cuts the result into the parts of its operations: rows are in the order of `ord`, the
+ * number of the input row. */
 static enum err share_rows(struct pending **batch, int n, struct db_rows *rows)
 {
     struct shared_rows *shared = malloc(sizeof *shared);
@@ -158,9 +162,8 @@ void lanes_complete(struct lanes *lanes)
         struct db_rows none = {.result = NULL}, rows = none;
         next = p->next;
         if (p->shared != NULL)
-            rows = (struct db_rows){.result = p->shared->rows.result,
-                                    .first = p->first,
-                                    .count = p->count};
+            rows = (struct db_rows){
+                .result = p->shared->rows.result, .first = p->first, .count = p->count};
         p->op.done(p->op.arg, p->why == ERR_OK ? &rows : &none, p->why, p->message);
         if (p->shared != NULL && --p->shared->users == 0) {
             db_rows_free(&p->shared->rows);
@@ -170,7 +173,7 @@ void lanes_complete(struct lanes *lanes)
     }
 }
 
-/* -- a batch ------------------------------------------------------------------------------------------- */
+/* -- a batch ------------------------------------------------------------------------- */
 
 static enum err exec_once(struct lane_thread *l, struct pending **batch, int n)
 {
@@ -178,12 +181,14 @@ static enum err exec_once(struct lane_thread *l, struct pending **batch, int n)
     struct db_rows rows;
 
     for (int i = 0; i < n; i++)
-        parts[i] = (struct db_part){.n_rows = batch[i]->op.n_rows, .values = batch[i]->op.values};
+        parts[i] = (struct db_part){.n_rows = batch[i]->op.n_rows,
+                                    .values = batch[i]->op.values};
     enum err e = db_exec_parts(l->db, batch[0]->op.sql, n, parts, &rows);
     return e == ERR_OK ? share_rows(batch, n, &rows) : e;
 }
 
-/* The connection failed with the statement on its way: only PostgreSQL's own word says that nothing happened. */
+/* The connection failed with the statement on its way: only PostgreSQL's own word says
+ * that nothing happened. */
 static enum err fate_of_lost(const struct lane_thread *l, enum err e)
 {
     bool said = db_sqlstate(l->db)[0] != '\0';
@@ -221,7 +226,8 @@ static size_t bytes_of(const struct db_op *op)
     return bytes;
 }
 
-/* Takes the first operation and all others of its statement, up to the limits, in their order. Under mutex. */
+/* Takes the first operation and all others of its statement, up to the limits, in their
+ * order. Under mutex. */
 static int take_batch(struct lane_thread *l, struct pending **batch)
 {
     struct pending **link = &l->waiting.head, *p;
@@ -258,7 +264,7 @@ static void finish_batch(struct lane_thread *l, struct pending **batch, int n)
     hand_back(l->lanes, &answered);
 }
 
-/* -- the connection ------------------------------------------------------------------------------------ */
+/* -- the connection ------------------------------------------------------------------ */
 
 static void drop_connection(struct lane_thread *l)
 {
@@ -269,9 +275,8 @@ static void drop_connection(struct lane_thread *l)
 
 static void connect_lane(struct lane_thread *l)
 {
-    struct db_options options = {.url = l->lanes->url,
-                                 .application_name = l->name,
-                                 .pin_plans = !l->is_read};
+    struct db_options options = {
+        .url = l->lanes->url, .application_name = l->name, .pin_plans = !l->is_read};
     char why[MESSAGE_BYTES];
     enum err e = db_open(&options, &l->db, why, sizeof why);
 
@@ -284,9 +289,11 @@ static void connect_lane(struct lane_thread *l)
         return;
     }
     l->db = NULL;
-    l->next_try_ms = clock_ms() + backoff_ms(l->failures++, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
+    l->next_try_ms =
+        clock_ms() + backoff_ms(l->failures++, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
     if (log_once_a_second(&l->complained_ms))
-        log_warn("lane", "lane=%s connected=false why=%s", log_quoted(l->name), log_quoted(why));
+        log_warn("lane", "lane=%s connected=false why=%s", log_quoted(l->name),
+                 log_quoted(why));
 }
 
 /* Answers those that have waited too long for a connection. */
@@ -310,7 +317,7 @@ static void fail_impatient(struct lane_thread *l)
     finish_batch(l, batch, n);
 }
 
-/* -- the thread ------------------------------------------------------------------------------------------ */
+/* -- the thread ---------------------------------------------------------------------- */
 
 /* Waits at most ms for work. Under mutex. */
 static void wait_for_work(struct lane_thread *l, int64_t ms)
@@ -327,7 +334,8 @@ static void wait_for_work(struct lane_thread *l, int64_t ms)
     pthread_cond_timedwait(&l->arrived, &l->mutex, &until);
 }
 
-/* Without a connection: tries again when it is time, and keeps nobody waiting for longer than PATIENCE_MS. */
+/* Without a connection: tries again when it is time, and keeps nobody waiting for longer
+ * than PATIENCE_MS. */
 static void run_disconnected(struct lane_thread *l)
 {
     int64_t wait_ms = l->next_try_ms - clock_ms();
@@ -408,7 +416,8 @@ static enum err start_lane(struct lanes *lanes, enum lane id)
     return pthread_create(&l->thread, NULL, run_lane, l) == 0 ? ERR_OK : ERR_NO_MEMORY;
 }
 
-enum err lanes_open(const char *url, lane_wake_fn *wake, void *wake_arg, struct lanes **out_lanes)
+enum err lanes_open(const char *url, lane_wake_fn *wake, void *wake_arg,
+                    struct lanes **out_lanes)
 {
     struct lanes *lanes = calloc(1, sizeof *lanes);
     enum err e = ERR_OK;

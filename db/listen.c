@@ -1,6 +1,7 @@
-/* Two connections in one thread: one listens, one tells. Telling never happens inside anybody's transaction, because a
- * transaction that notifies takes a lock over the whole cluster until its commit is on disk (16 clients: 21,900 commits
- * a second without, 6,000 with). The first message goes at once; what follows within 50 ms is told together. */
+/* Two connections in one thread: one listens, one tells. Telling never happens inside
+ * anybody's transaction, because a transaction that notifies takes a lock over the whole
+ * cluster until its commit is on disk (16 clients: 21,900 commits a second without, 6,000
+ * with). The first message goes at once; what follows within 50 ms is told together. */
 #include "db/listen.h"
 
 #include "server/core/buf.h"
@@ -61,11 +62,12 @@ static void on_notify(void *arg, const char *channel, const char *payload)
     l->options.on_notify(l->options.arg, channel, payload);
 }
 
-/* -- connections ------------------------------------------------------------------------------------- */
+/* -- connections --------------------------------------------------------------------- */
 
 static enum err open_one(struct listener *l, const char *name, struct db **out_db)
 {
-    struct db_options options = {.url = l->url, .application_name = name, .no_prepare = true};
+    struct db_options options = {
+        .url = l->url, .application_name = name, .no_prepare = true};
     char why[200];
     enum err e = db_open(&options, out_db, why, sizeof why);
 
@@ -86,12 +88,14 @@ static enum err start_listening(struct listener *l)
         l->listening = NULL;
         return e;
     }
-    snprintf(l->nonce, sizeof l->nonce, "nonce-%ld-%" PRIdPTR, (long)getpid(), (intptr_t)clock_us());
+    snprintf(l->nonce, sizeof l->nonce, "nonce-%ld-%" PRIdPTR, (long)getpid(),
+             (intptr_t)clock_us());
     l->nonce_came = false;
     l->nonce_until_ms = clock_ms() + NONCE_MS;
     l->next_check_ms = clock_ms() + CHECK_MS;
     listen_notify_later(l, CHANNEL_READY, l->nonce);
-    l->options.on_resync(l->options.arg); /* after LISTEN, so that nothing falls between */
+    l->options.on_resync(
+        l->options.arg); /* after LISTEN, so that nothing falls between */
     return ERR_OK;
 }
 
@@ -101,7 +105,8 @@ static void drop(struct listener *l, struct db **db)
         atomic_store(&l->up, false);
     db_close(*db);
     *db = NULL;
-    l->next_try_ms = clock_ms() + backoff_ms(l->failures++, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
+    l->next_try_ms =
+        clock_ms() + backoff_ms(l->failures++, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
 }
 
 static void connect_missing(struct listener *l)
@@ -120,10 +125,11 @@ static void connect_missing(struct listener *l)
     if (e == ERR_OK)
         l->failures = 0;
     else
-        l->next_try_ms = clock_ms() + backoff_ms(l->failures++, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
+        l->next_try_ms =
+            clock_ms() + backoff_ms(l->failures++, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
 }
 
-/* -- telling ------------------------------------------------------------------------------------------ */
+/* -- telling ------------------------------------------------------------------------- */
 
 /* Copies what waits to `out`; returns how many. */
 static int take_messages(struct listener *l, struct message *out)
@@ -196,7 +202,7 @@ void listen_notify_later(struct listener *l, const char *channel, const char *pa
         log_debug("listen", "wake_failed=%d", errno);
 }
 
-/* -- the thread ---------------------------------------------------------------------------------------- */
+/* -- the thread ---------------------------------------------------------------------- */
 
 static bool has_messages(struct listener *l)
 {
@@ -206,7 +212,8 @@ static bool has_messages(struct listener *l)
     return has;
 }
 
-/* A pooler answers LISTEN with success and delivers nothing: our own nonce has to come back. */
+/* A pooler answers LISTEN with success and delivers nothing: our own nonce has to come
+ * back. */
 static void judge_nonce(struct listener *l)
 {
     if (l->nonce_came)
@@ -214,9 +221,11 @@ static void judge_nonce(struct listener *l)
     else if (clock_ms() < l->nonce_until_ms)
         return;
     else
-        log_warn("listen", "works=false hint=%s",
-                 log_quoted("notifications do not arrive (a transaction pooler?); polling instead; "
-                            "set listen_database_url to a direct connection"));
+        log_warn(
+            "listen", "works=false hint=%s",
+            log_quoted(
+                "notifications do not arrive (a transaction pooler?); polling instead; "
+                "set listen_database_url to a direct connection"));
     l->nonce_until_ms = 0;
 }
 
@@ -290,7 +299,8 @@ static void *run(void *arg)
     return NULL;
 }
 
-enum err listener_open(const struct listener_options *options, struct listener **out_listener)
+enum err listener_open(const struct listener_options *options,
+                       struct listener **out_listener)
 {
     struct listener *l = calloc(1, sizeof *l);
 
@@ -300,7 +310,8 @@ enum err listener_open(const struct listener_options *options, struct listener *
     l->url = strdup(options->url);
     l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&l->mutex, NULL);
-    if (l->url == NULL || l->wake_fd < 0 || pthread_create(&l->thread, NULL, run, l) != 0) {
+    if (l->url == NULL || l->wake_fd < 0 ||
+        pthread_create(&l->thread, NULL, run, l) != 0) {
         free(l->url);
         free(l);
         return ERR_NO_MEMORY;

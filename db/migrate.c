@@ -1,6 +1,8 @@
-/* All that is missing is applied in one transaction under a transaction-level advisory lock: eight nodes that start at once
- * queue up, the first applies, the others find nothing to do, and a failure leaves the database as it was. Rejected: a
- * session-level lock and a transaction a file, which a transaction pooler breaks and a crash leaves half done. */
+/* All that is missing is applied in one transaction under a transaction-level advisory
+ * lock: eight nodes that start at once queue up, the first applies, the others find
+ * nothing to do, and a failure leaves the database as it was. Rejected: a session-level
+ * lock and a transaction a file, which a transaction pooler breaks and a crash leaves
+ * half done. */
 #include "db/migrate.h"
 
 #include "db/statement.h"
@@ -15,7 +17,8 @@ static const char begin[] =
     "BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL client_min_messages = warning;"
     "SELECT pg_advisory_xact_lock(4993, 1);"
     "CREATE SCHEMA IF NOT EXISTS belay;"
-    "CREATE TABLE IF NOT EXISTS belay.migrations (version int PRIMARY KEY, name text NOT NULL,"
+    "CREATE TABLE IF NOT EXISTS belay.migrations (version int PRIMARY KEY, name text NOT "
+    "NULL,"
     " applied_at timestamptz NOT NULL DEFAULT now());";
 
 int migrate_version(void)
@@ -32,8 +35,8 @@ static enum err apply(struct db *db, const struct migration *m)
     CLEANUP(buf_release) struct buf record = BUF_INIT;
     enum err e = db_run(db, m->text, NULL);
 
-    buf_addf(&record, "INSERT INTO belay.migrations (version, name) VALUES (%d, '%s')", m->version,
-             m->name);
+    buf_addf(&record, "INSERT INTO belay.migrations (version, name) VALUES (%d, '%s')",
+             m->version, m->name);
     if (e == ERR_OK)
         e = record.failed ? ERR_NO_MEMORY : db_run(db, record.text, NULL);
     return e;
@@ -42,7 +45,8 @@ static enum err apply(struct db *db, const struct migration *m)
 static enum err read_version(struct db *db, int *out_version)
 {
     struct db_rows rows;
-    enum err e = db_run(db, "SELECT coalesce(max(version), 0) FROM belay.migrations", &rows);
+    enum err e =
+        db_run(db, "SELECT coalesce(max(version), 0) FROM belay.migrations", &rows);
 
     if (e != ERR_OK)
         return e;
@@ -58,7 +62,8 @@ static enum err apply_missing(struct db *db, int *out_applied, struct buf *why)
 
     if (e == ERR_OK && version > migrate_version()) {
         buf_addf(why,
-                 "the database has schema version %d, but this program knows versions up to %d; "
+                 "the database has schema version %d, but this program knows versions up "
+                 "to %d; "
                  "use a newer belay",
                  version, migrate_version());
         return ERR_SCHEMA_TOO_NEW;

@@ -1,6 +1,7 @@
-/* Arrays go in PostgreSQL's binary form (array_recv: dimensions, null flag, element oid, length, lower bound, then each
- * element behind its length), so nothing is quoted and nothing can be injected. Rejected: array literals as text, which
- * cost a quoting pass here and a parsing pass there. */
+/* Arrays go in PostgreSQL's binary form (array_recv: dimensions, null flag, element oid,
+ * length, lower bound, then each element behind its length), so nothing is quoted and
+ * nothing can be injected. Rejected: array literals as text, which cost a quoting pass
+ * here and a parsing pass there. */
 #include "db/params.h"
 
 #include <assert.h>
@@ -100,15 +101,15 @@ static void add_array_head(struct buf *b, const struct type *t, int n_rows)
 }
 
 /* The array of column `column` of all parts; column -1 is the number of the part. */
-static void add_array(struct buf *b, const struct type *t, int column, int n_columns, int n_parts,
-                      const struct db_part *parts)
+static void add_array(struct buf *b, const struct type *t, int column, int n_columns,
+                      int n_parts, const struct db_part *parts)
 {
     add_array_head(b, t, count_rows(n_parts, parts));
     for (int i = 0; i < n_parts; i++) {
         struct db_value number = db_int(i);
         for (int row = 0; row < parts[i].n_rows; row++)
-            add_element(b, t,
-                        column < 0 ? &number : &parts[i].values[row * n_columns + column]);
+            add_element(
+                b, t, column < 0 ? &number : &parts[i].values[row * n_columns + column]);
     }
 }
 
@@ -121,7 +122,8 @@ static int count_columns(const struct statement *s)
     return n;
 }
 
-/* Where each parameter starts is kept as an offset until the buffer has stopped moving. */
+/* Where each parameter starts is kept as an offset until the buffer has stopped moving.
+ */
 enum err params_pack(struct params *p, const struct statement *s, int n_parts,
                      const struct db_part *parts)
 {

@@ -1,4 +1,5 @@
-/* params: rows of values become the binary parameters of one statement. Private to db/. */
+/* params: rows of values become the binary parameters of one statement. Private to db/.
+ */
 #ifndef BELAY_DB_PARAMS_H
 #define BELAY_DB_PARAMS_H
 
@@ -8,7 +9,8 @@
 
 enum { PARAMS_MAX = 24 };
 
-/* The rows of one operation. Several parts become one statement; the lane's `grp` parameter numbers them from 0. */
+/* The rows of one operation. Several parts become one statement; the lane's `grp`
+ * parameter numbers them from 0. */
 struct db_part {
     int n_rows;
     const struct db_value *values;
@@ -30,7 +32,7 @@ enum err params_pack(struct params *p, const struct statement *s, int n_parts,
 void params_release(struct params *p);
 
 /* db_exec() for the rows of several operations. */
-enum err db_exec_parts(struct db *db, enum sql sql, int n_parts, const struct db_part *parts,
-                       struct db_rows *out_rows) MUST_CHECK;
+enum err db_exec_parts(struct db *db, enum sql sql, int n_parts,
+                       const struct db_part *parts, struct db_rows *out_rows) MUST_CHECK;
 
 #endif
