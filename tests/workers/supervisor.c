@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -146,6 +147,7 @@ Test(supervisor, nothing_survives_a_kill_9_of_the_service)
     cr_assert_eq(pipe(ends), 0);
     pid_t service = fork();
     if (service == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* should the test fail */
         process_zygote_stop(); /* the zygote that it inherited is the test's */
         if (process_zygote_start() != ERR_OK)
             _exit(1);
