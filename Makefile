@@ -33,7 +33,7 @@ CFLAGS += -std=c11 $(OPT) $(WARN) $(WERROR) -pthread
 LDLIBS += $(PKG_LIBS) -pthread
 
 # Outputs of the generators: names first, they are included by headers.
-GEN_DEFS := $(BUILD)/gen/sql_names.def $(BUILD)/gen/tasks.def
+GEN_DEFS := $(BUILD)/gen/sql_names.def $(BUILD)/gen/tasks.def $(BUILD)/gen/operations.h
 GEN_C := $(BUILD)/gen/sql_texts.c $(BUILD)/gen/migrations.c $(BUILD)/gen/routes.c \
          $(BUILD)/gen/openapi.c
 
@@ -246,6 +246,10 @@ $(BUILD)/gen_routes: openapi/gen_routes.c
 
 $(BUILD)/gen/routes.c: openapi/openapi.json $(BUILD)/gen_routes
 	$(call write_if_changed,$(BUILD)/gen_routes routes openapi/openapi.json)
+	@touch $@
+
+$(BUILD)/gen/operations.h: openapi/openapi.json $(BUILD)/gen_routes
+	$(call write_if_changed,$(BUILD)/gen_routes operations openapi/openapi.json)
 	@touch $@
 
 $(BUILD)/gen/openapi.c: openapi/openapi.json $(BUILD)/gen_routes

@@ -313,6 +313,7 @@ static void stop(struct service *s)
         lanes_complete(s->app.lanes);
         lanes_free(s->app.lanes);
     }
+    http_free(s->http);
     waiters_free(s->app.waiters);
     process_zygote_stop();
     embedded_stop(s->postgres);

@@ -11,6 +11,7 @@
 #include "server/core/err.h"
 
 struct http;
+struct route;
 
 struct http_options {
     const struct config *config; /* listen, port, limits, timeouts, origins; borrowed for
@@ -18,6 +19,7 @@ struct http_options {
     void *context;               /* req_context() */
     void (*on_wake)(void *arg);  /* called on the HTTP thread after http_wake() */
     void *wake_arg;
+    const struct route *routes; /* NULL: the table of the API; tests bring their own */
 };
 
 /* Binds, then serves. `why` says what is wrong with the address. */
@@ -33,5 +35,7 @@ void http_wake(struct http *http);
 void http_drain(struct http *http);
 /* Ends waits, finishes what is being sent (at most 5 s), joins the thread. */
 void http_close(struct http *http);
+/* After everybody who may call http_wake() has stopped. NULL is fine. */
+void http_free(struct http *http);
 
 #endif

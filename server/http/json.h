@@ -59,7 +59,7 @@ struct json_cursor {
 struct json_cursor json_members(const char *text, size_t len);
 bool json_next(struct json_cursor *c, struct json_member *out);
 
-/* Compares the decoded key. */
+/* Compares the key as it is written; ours have no escapes. */
 bool json_key_is(const struct json_member *m, const char *key);
 
 /* Decodes a string value (escapes, surrogates) into `out`, which needs m->value_len

@@ -43,7 +43,7 @@ struct route_match {
 
 /* ERR_OK; ERR_ROUTE_NOT_FOUND; ERR_METHOD_NOT_ALLOWED with the path's methods in `allow`
  * ("GET, POST"). HEAD matches GET; OPTIONS is the adapter's. */
-enum err route_lookup(const char *method, const char *path, struct route_match *out,
-                      char allow[64]) MUST_CHECK;
+enum err route_lookup(const struct route *table, const char *method, const char *path,
+                      struct route_match *out, char allow[64]) MUST_CHECK;
 
 #endif

@@ -1,0 +1,328 @@
+/* One request, from the gate to the last byte of its answer. libmicrohttpd calls exchange_step() once with the head, then with
+ * each piece of the body, then once more; an answer may be queued only in the first or in the last of these calls, so
+ * a body that turns out too large is read and thrown away. A handler that has not answered yet leaves the connection
+ * suspended; req_reply() resumes it, and libmicrohttpd calls exchange_step() again. */
+#include "server/http/private.h"
+
+#include "server/core/clock.h"
+#include "server/core/log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { SWALLOW_FACTOR = 4 }; /* a chunked body is read to this many times its limit, then cut */
+
+static struct connection *connection_of(struct MHD_Connection *mhd)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    return info != NULL ? info->socket_context : NULL;
+}
+
+static void enter(struct connection *c, enum phase phase)
+{
+    c->phase = phase;
+    c->since_ms = clock_ms();
+}
+
+void *exchange_target(void *cls, const char *target, struct MHD_Connection *mhd)
+{
+    struct connection *c = connection_of(mhd);
+
+    (void)cls;
+    if (c == NULL)
+        return NULL;
+    c->target_len = strlen(target);
+    snprintf(c->target, sizeof c->target, "%s", target);
+    enter(c, PHASE_HEAD);
+    return NULL;
+}
+
+/* The client's own id where it is a sane token, so that its log and ours can be joined. */
+static void name_request(struct request *req)
+{
+    const char *given = req_header(req, "X-Request-Id");
+    size_t len = given != NULL ? strlen(given) : 0;
+
+    if (len > 0 && len <= REQUEST_ID_MAX &&
+        strspn(given, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == len)
+        memcpy(req->id, given, len + 1);
+    else
+        snprintf(req->id, sizeof req->id, "%s-%" PRIx64, req->http->id_prefix,
+                 ++req->http->next_request_id);
+}
+
+static struct request *request_new(struct http *http, struct connection *c,
+                                   struct MHD_Connection *mhd, const char *method)
+{
+    struct request *req = malloc(sizeof *req);
+
+    if (req == NULL)
+        return NULL;
+    memset(req, 0, offsetof(struct request, first)); /* the arena needs no clearing */
+    req->http = http;
+    req->connection = c;
+    req->mhd = mhd;
+    req->began_us = clock_us();
+    req->last_error = &req->errors;
+    buf_init(&req->body);
+    req->method = req_strdup(req, method, strlen(method));
+    c->request = req;
+    name_request(req);
+    return req;
+}
+
+void request_free(struct request *req)
+{
+    for (struct arena_block *b = req->blocks, *next; b != NULL; b = next) {
+        next = b->next;
+        free(b);
+    }
+    req_timer_stop(req);
+    buf_release(&req->body);
+    free(req->reply);
+    free(req);
+}
+
+/* -- the answer --------------------------------------------------------------------------------------- */
+
+static void log_access(const struct request *req)
+{
+    log_info(req->match.route != NULL ? req->match.route->operation_id : "http",
+             "request=%s method=%s path=%s status=%d ms=%.1f", req->id, req->method,
+             log_quoted(req->connection->target), req->status,
+             (double)(clock_us() - req->began_us) / 1000);
+}
+
+static void add_cors(struct MHD_Response *response, const struct request *req)
+{
+    const char *origin = req_header(req, "Origin");
+
+    if (origin == NULL || !origin_is_allowed(req->http->options.config, origin))
+        return;
+    MHD_add_response_header(response, "Access-Control-Allow-Origin", origin);
+    MHD_add_response_header(response, "Vary", "Origin");
+    MHD_add_response_header(response, "Access-Control-Expose-Headers",
+                            "Location, ETag, Link, Retry-After, X-Request-Id");
+}
+
+static enum MHD_Result send_reply(struct request *req)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(req->reply_len, req->reply, MHD_RESPMEM_MUST_FREE);
+
+    if (response == NULL)
+        return MHD_NO;
+    req->reply = NULL; /* the response's now */
+    if (req->content_type != NULL)
+        MHD_add_response_header(response, "Content-Type", req->content_type);
+    MHD_add_response_header(response, "X-Request-Id", req->id);
+    MHD_add_response_header(response, "Cache-Control", "no-store");
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    for (int i = 0; i < req->n_headers; i++)
+        MHD_add_response_header(response, req->headers[i].name, req->headers[i].value);
+    add_cors(response, req);
+    if (req->must_close || atomic_load(&req->http->draining))
+        MHD_add_response_header(response, "Connection", "close");
+    enum MHD_Result sent = MHD_queue_response(req->mhd, (unsigned)req->status, response);
+    MHD_destroy_response(response);
+    enter(req->connection, PHASE_SENDING);
+    log_access(req);
+    return sent;
+}
+
+static enum MHD_Result send_error(struct request *req, enum err e)
+{
+    req->must_close = true;
+    req_error(req, e);
+    return send_reply(req);
+}
+
+/* -- the steps ------------------------------------------------------------------------------------------ */
+
+static enum err find_route(struct request *req)
+{
+    enum err e =
+        route_lookup(req->http->routes, req->method, gate_path(req), &req->match, req->allow);
+
+    if (e == ERR_METHOD_NOT_ALLOWED) {
+        req_set_header(req, "Allow", req->allow);
+        return req_fail(req, e, "this path has %s, not %s", req->allow, req->method);
+    }
+    if (e == ERR_ROUTE_NOT_FOUND)
+        return req_fail(req, e, "there is nothing at %s; /openapi.json lists what there is",
+                        gate_path(req));
+    return e;
+}
+
+static enum err check_body_head(struct request *req)
+{
+    const char *length = req_header(req, "Content-Length");
+    const char *type = req_header(req, "Content-Type");
+    unsigned long long announced = length != NULL ? strtoull(length, NULL, 10) : 0;
+    bool chunked = req_header(req, "Transfer-Encoding") != NULL;
+
+    req->has_body = announced > 0 || chunked;
+    req->must_close = chunked; /* what may follow a chunked body is not trusted */
+    req->body_max = (size_t)req->http->options.config->body_max_bytes *
+                    (size_t)req->match.route->body_factor;
+    if (announced > req->body_max)
+        return req_fail(req, ERR_BODY_TOO_LARGE, "the body has %llu bytes; at most %zu are taken",
+                        announced, req->body_max);
+    if (!req->has_body || !req->match.route->takes_body)
+        return ERR_OK;
+    if (type != NULL && strncasecmp(type, "application/json", 16) == 0 &&
+        (type[16] == '\0' || type[16] == ';' || type[16] == ' '))
+        return ERR_OK;
+    return req_fail(req, ERR_UNSUPPORTED_MEDIA_TYPE,
+                    "the body has Content-Type %s; send -H 'Content-Type: application/json'",
+                    type != NULL ? type : "(none)");
+}
+
+struct query_check {
+    struct request *req;
+    enum err e;
+};
+
+static enum MHD_Result check_query_name(void *cls, enum MHD_ValueKind kind, const char *name,
+                                        const char *value)
+{
+    struct query_check *check = cls;
+    const struct route *route = check->req->match.route;
+    const char *const *known = route->query;
+
+    (void)kind;
+    while (*known != NULL && strcmp(*known, name) != 0)
+        known++;
+    if (*known == NULL)
+        check->e = req_fail(check->req, ERR_BAD_QUERY, "%s has no query parameter %s",
+                            route->operation_id, name);
+    else if (value == NULL)
+        check->e = req_fail(check->req, ERR_BAD_QUERY, "query parameter %s has no value", name);
+    else if (req_query(check->req, name) != value)
+        check->e = req_fail(check->req, ERR_BAD_QUERY, "query parameter %s stands twice", name);
+    return check->e == ERR_OK ? MHD_YES : MHD_NO;
+}
+
+/* The head is there: everything that can be said without the body. */
+static enum err check_head(struct request *req, const char *version)
+{
+    struct query_check check = {.req = req, .e = ERR_OK};
+    enum err e = gate_check(req, version);
+
+    if (e == ERR_OK)
+        e = origin_check(req);
+    if (e == ERR_OK && strcmp(req->method, "OPTIONS") != 0)
+        e = find_route(req);
+    if (e != ERR_OK || req->match.route == NULL)
+        return e;
+    MHD_get_connection_values(req->mhd, MHD_GET_ARGUMENT_KIND, check_query_name, &check);
+    return check.e == ERR_OK ? check_body_head(req) : check.e;
+}
+
+static enum MHD_Result begin(struct http *http, struct MHD_Connection *mhd, const char *method,
+                             const char *version, void **state)
+{
+    struct connection *c = connection_of(mhd);
+    struct request *req = c != NULL ? request_new(http, c, mhd, method) : NULL;
+
+    if (req == NULL)
+        return MHD_NO;
+    *state = req;
+    req->early = check_head(req, version);
+    if (req->early != ERR_OK)
+        return send_error(req, req->early);
+    enter(c, PHASE_BODY);
+    return MHD_YES;
+}
+
+static enum MHD_Result take_body(struct request *req, const char *bytes, size_t *len)
+{
+    size_t n = *len;
+
+    *len = 0;
+    req->has_body = true;
+    if (req->body_too_large) {
+        req->body_max += n;
+        return req->body_max < (size_t)SWALLOW_FACTOR * req->body.len ? MHD_YES : MHD_NO;
+    }
+    if (req->body.len + n > req->body_max)
+        req->body_too_large = true;
+    else
+        buf_add(&req->body, bytes, n);
+    return MHD_YES;
+}
+
+/* A preflight, or a question what the server can do. */
+static void answer_options(struct request *req)
+{
+    req_set_header(req, "Allow", "GET, HEAD, POST, DELETE, OPTIONS");
+    req_set_header(req, "Access-Control-Allow-Methods", "GET, HEAD, POST, DELETE");
+    req_set_header(req, "Access-Control-Allow-Headers",
+                   "Content-Type, Prefer, If-Match, If-None-Match, X-Request-Id");
+    req_set_header(req, "Access-Control-Max-Age", "600");
+    req_reply(req, 204, NULL, "", 0);
+}
+
+static void dispatch(struct request *req)
+{
+    enum err e = ERR_OK;
+
+    req->dispatched = true;
+    enter(req->connection, PHASE_HANDLING);
+    if (req->body_too_large)
+        e = req_fail(req, ERR_BODY_TOO_LARGE, "at most %zu bytes are taken", req->body_max);
+    else if (req->body.failed)
+        e = ERR_NO_MEMORY;
+    else if (req->match.route == NULL)
+        answer_options(req);
+    else if (req->match.route->body_is_required && req->body.len == 0)
+        e = req_fail(req, ERR_BAD_REQUEST, "a JSON body is needed");
+    else
+        e = req->match.route->function(req);
+    if (e != ERR_OK && !req->answered)
+        req_error(req, e);
+}
+
+enum MHD_Result exchange_step(void *cls, struct MHD_Connection *mhd, const char *url,
+                              const char *method, const char *version, const char *upload,
+                              size_t *upload_len, void **state)
+{
+    struct request *req = *state;
+
+    (void)url;
+    if (req == NULL)
+        return begin(cls, mhd, method, version, state);
+    if (*upload_len > 0)
+        return take_body(req, upload, upload_len);
+    if (req->early != ERR_OK)
+        return MHD_YES; /* answered with the head; the body is being thrown away */
+    if (!req->dispatched)
+        dispatch(req);
+    if (req->answered)
+        return send_reply(req);
+    req->suspended = true;
+    MHD_suspend_connection(mhd);
+    return MHD_YES;
+}
+
+void exchange_ended(void *cls, struct MHD_Connection *mhd, void **state,
+                    enum MHD_RequestTerminationCode how)
+{
+    struct request *req = *state;
+
+    (void)cls;
+    (void)mhd;
+    (void)how;
+    if (req == NULL)
+        return;
+    *state = NULL;
+    req->connection->request = NULL;
+    enter(req->connection, PHASE_IDLE);
+    if (!req->abandoned)
+        request_free(req);
+}

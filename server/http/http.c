@@ -1,0 +1,392 @@
+/* The loop. libmicrohttpd runs in external mode: its epoll descriptor is one more descriptor of our libuv loop. Rejected: its
+ * own epoll thread, which stalls when exactly 128 connections are ready (it waits for more with events in hand), and
+ * its thread pools, which are slower on two cores and would share every handler's state.
+ *
+ * Two rules of external mode: after MHD_resume_connection() somebody has to call MHD_run(), and after MHD_run() the
+ * timeout has to be asked for, because 0 means that there is work left. http_run() does both. */
+#include "server/http/private.h"
+
+#include "server/core/clock.h"
+#include "server/core/log.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { SWEEP_MS = 250, STOP_MS = 5000, RUNS_AT_ONCE = 4, BACKLOG = 1024, SEND_SECONDS = 60 };
+
+extern const struct route routes[];
+
+/* -- connections -------------------------------------------------------------------------------------- */
+
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct http *http = cls;
+    struct connection *c = *context;
+
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+        int on = 1;
+        c = calloc(1, sizeof *c);
+        *context = c;
+        if (c == NULL || info == NULL)
+            return;
+        c->http = http;
+        c->fd = info->connect_fd;
+        c->since_ms = clock_ms();
+        c->next = http->connections;
+        if (c->next != NULL)
+            c->next->previous = c;
+        http->connections = c;
+        http->n_connections++;
+        setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    } else if (c != NULL) {
+        if (c->next != NULL)
+            c->next->previous = c->previous;
+        if (c->previous != NULL)
+            c->previous->next = c->next;
+        else
+            http->connections = c->next;
+        http->n_connections--;
+        free(c);
+    }
+}
+
+static int64_t limit_ms(const struct http *http, enum phase phase)
+{
+    const struct config *c = http->options.config;
+
+    switch (phase) {
+    case PHASE_FRESH:
+    case PHASE_HEAD:
+        return c->timeout_header_seconds * MS_PER_SECOND;
+    case PHASE_IDLE:
+        return atomic_load(&http->draining) ? 0 : c->timeout_idle_seconds * MS_PER_SECOND;
+    case PHASE_BODY:
+        return c->timeout_body_seconds * MS_PER_SECOND;
+    case PHASE_SENDING:
+        return SEND_SECONDS * MS_PER_SECOND;
+    case PHASE_HANDLING:
+        break;
+    }
+    return INT64_MAX;
+}
+
+/* A request that waits is out of libmicrohttpd's sight, so nobody would notice that its client has hung up. */
+static void look_after_waiting(struct connection *c)
+{
+    struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
+    struct request *req = c->request;
+
+    if (req == NULL || !req->suspended || req->gone)
+        return;
+    if (poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0) {
+        req->gone = true;
+        request_end_wait(req);
+    }
+}
+
+static void on_sweep(uv_timer_t *timer)
+{
+    struct http *http = timer->data;
+    int64_t now_ms = clock_ms();
+
+    for (struct connection *c = http->connections, *next; c != NULL; c = next) {
+        next = c->next;
+        if (c->phase == PHASE_HANDLING)
+            look_after_waiting(c);
+        else if (now_ms - c->since_ms > limit_ms(http, c->phase))
+            shutdown(c->fd, SHUT_RDWR); /* libmicrohttpd sees the end and cleans up */
+    }
+    http_run(http);
+}
+
+/* -- the loop ------------------------------------------------------------------------------------------ */
+
+static void on_timeout(uv_timer_t *timer)
+{
+    http_run(timer->data);
+}
+
+static void on_again(uv_idle_t *idle)
+{
+    http_run(idle->data);
+}
+
+void http_run(struct http *http)
+{
+    MHD_UNSIGNED_LONG_LONG left_ms = 0;
+    int limited = MHD_NO;
+
+    for (int i = 0; i < RUNS_AT_ONCE; i++) {
+        MHD_run(http->daemon);
+        limited = MHD_get_timeout(http->daemon, &left_ms);
+        if (limited != MHD_YES || left_ms > 0)
+            break;
+    }
+    if (limited == MHD_YES && left_ms == 0) {
+        uv_idle_start(&http->again, on_again);
+        return;
+    }
+    uv_idle_stop(&http->again);
+    if (limited == MHD_YES)
+        uv_timer_start(&http->timeout, on_timeout, left_ms, 0);
+    else
+        uv_timer_stop(&http->timeout);
+}
+
+static void on_epoll(uv_poll_t *poll, int status, int events)
+{
+    (void)status;
+    (void)events;
+    http_run(poll->data);
+}
+
+static void on_wake(uv_async_t *async)
+{
+    struct http *http = async->data;
+
+    http->options.on_wake(http->options.wake_arg);
+    http_run(http);
+}
+
+static void on_stop(uv_async_t *async)
+{
+    struct http *http = async->data;
+
+    if (http->stop_at_ms != 0)
+        return;
+    http->stop_at_ms = clock_ms() + STOP_MS;
+    close(MHD_quiesce_daemon(http->daemon)); /* nobody new */
+}
+
+/* A request that nobody answers in time is left behind: whoever holds it may still call back, so it is not freed. */
+static void abandon_waiting(struct http *http)
+{
+    for (struct connection *c = http->connections; c != NULL; c = c->next) {
+        struct request *req = c->request;
+        if (req == NULL || !req->suspended)
+            continue;
+        req_error(req, ERR_DRAINING);
+        req->abandoned = true;
+    }
+    http_run(http);
+}
+
+static bool has_waiting(const struct http *http)
+{
+    for (const struct connection *c = http->connections; c != NULL; c = c->next) {
+        if (c->phase == PHASE_HANDLING || c->phase == PHASE_SENDING || c->phase == PHASE_BODY)
+            return true;
+    }
+    return false;
+}
+
+static void close_handle(uv_handle_t *handle, void *arg)
+{
+    (void)arg;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+static void run_loop(void *arg)
+{
+    struct http *http = arg;
+
+    http_run(http);
+    while (http->stop_at_ms == 0 || (has_waiting(http) && clock_ms() < http->stop_at_ms))
+        uv_run(&http->loop, UV_RUN_ONCE);
+    abandon_waiting(http);
+    for (int i = 0; i < 100 && has_waiting(http); i++) {
+        http_run(http);
+        sleep_ms(1);
+    }
+    MHD_stop_daemon(http->daemon);
+    pthread_mutex_lock(&http->wake_mutex);
+    http->stopped = true;
+    pthread_mutex_unlock(&http->wake_mutex);
+    uv_walk(&http->loop, close_handle, NULL);
+    uv_run(&http->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&http->loop);
+}
+
+/* -- start ----------------------------------------------------------------------------------------------- */
+
+static enum err listen_on(struct http *http, struct buf *why)
+{
+    const struct config *c = http->options.config;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    struct sockaddr_storage bound;
+    socklen_t len = sizeof bound;
+    char port[8];
+    int on = 1, fd = -1;
+
+    snprintf(port, sizeof port, "%d", (int)c->port);
+    int code = getaddrinfo(c->listen, port, &hints, &found);
+    if (code != 0) {
+        buf_addf(why, "listen: %s is not an address: %s", c->listen, gai_strerror(code));
+        return ERR_CONFIG;
+    }
+    fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    bool good = fd >= 0 && bind(fd, found->ai_addr, found->ai_addrlen) == 0 &&
+                listen(fd, BACKLOG) == 0 &&
+                getsockname(fd, (struct sockaddr *)&bound, &len) == 0;
+    freeaddrinfo(found);
+    if (!good) {
+        buf_addf(why, "cannot listen on %s:%s: %s; choose another --port or --listen", c->listen,
+                 port, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return ERR_CONFIG;
+    }
+    http->listen_fd = fd;
+    http->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                                                   : ((struct sockaddr_in *)&bound)->sin_port);
+    return ERR_OK;
+}
+
+static void log_of_mhd(void *cls, const char *format, va_list args)
+{
+    char line[256];
+
+    (void)cls;
+    vsnprintf(line, sizeof line, format, args);
+    line[strcspn(line, "\n")] = '\0';
+    log_debug("http", "library=%s", log_quoted(line));
+}
+
+/* Each connection needs a descriptor; the soft limit is often 1,024. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static bool is_loopback(const char *address)
+{
+    return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0 ||
+           strcmp(address, "localhost") == 0;
+}
+
+static struct MHD_Daemon *start_daemon(struct http *http)
+{
+    const struct config *c = http->options.config;
+    unsigned per_address = (unsigned)c->connections_per_address;
+
+    if (per_address == 0)
+        per_address = is_loopback(c->listen) ? 0 : 64;
+    return MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, exchange_step, http,
+        MHD_OPTION_EXTERNAL_LOGGER, log_of_mhd, NULL, /* first, so that it hears of the others */
+#if MHD_VERSION >= 0x00097701
+        MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1,
+#else
+        MHD_OPTION_STRICT_FOR_CLIENT, -1, /* the level that refuses a space before the colon */
+#endif
+        MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)HEADER_BYTES_MAX * 2, MHD_OPTION_CONNECTION_LIMIT, (unsigned)c->connections_max,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, per_address, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, exchange_ended, http,
+        MHD_OPTION_URI_LOG_CALLBACK, exchange_target, http, MHD_OPTION_END);
+}
+
+static enum err start_loop(struct http *http)
+{
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+
+    if (info == NULL || uv_loop_init(&http->loop) != 0)
+        return ERR_NO_MEMORY;
+    uv_poll_init(&http->loop, &http->epoll, info->listen_fd);
+    uv_timer_init(&http->loop, &http->timeout);
+    uv_timer_init(&http->loop, &http->sweep);
+    uv_idle_init(&http->loop, &http->again);
+    uv_async_init(&http->loop, &http->wake, on_wake);
+    uv_async_init(&http->loop, &http->stop, on_stop);
+    http->epoll.data = http->timeout.data = http->sweep.data = http->again.data = http;
+    http->wake.data = http->stop.data = http;
+    uv_poll_start(&http->epoll, UV_READABLE, on_epoll);
+    uv_timer_start(&http->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
+    return uv_thread_create(&http->thread, run_loop, http) == 0 ? ERR_OK : ERR_NO_MEMORY;
+}
+
+enum err http_open(const struct http_options *options, struct http **out_http, struct buf *why)
+{
+    struct http *http = calloc(1, sizeof *http);
+    enum err e;
+
+    if (http == NULL || sodium_init() < 0)
+        return ERR_NO_MEMORY;
+    http->options = *options;
+    pthread_mutex_init(&http->wake_mutex, NULL);
+    http->routes = options->routes != NULL ? options->routes : routes;
+    snprintf(http->id_prefix, sizeof http->id_prefix, "%08x", randombytes_random());
+    raise_descriptor_limit();
+    e = listen_on(http, why);
+    if (e == ERR_OK && (http->daemon = start_daemon(http)) == NULL) {
+        buf_adds(why, "libmicrohttpd does not start");
+        close(http->listen_fd);
+        e = ERR_NO_MEMORY;
+    }
+    if (e == ERR_OK)
+        e = start_loop(http);
+    if (e == ERR_OK)
+        *out_http = http;
+    else
+        free(http);
+    return e;
+}
+
+int http_port(const struct http *http)
+{
+    return http->port;
+}
+
+void http_wake(struct http *http)
+{
+    pthread_mutex_lock(&http->wake_mutex);
+    if (!http->stopped)
+        uv_async_send(&http->wake);
+    pthread_mutex_unlock(&http->wake_mutex);
+}
+
+void http_drain(struct http *http)
+{
+    atomic_store(&http->draining, true);
+    http_wake(http);
+}
+
+void http_close(struct http *http)
+{
+    if (http == NULL)
+        return;
+    atomic_store(&http->draining, true);
+    uv_async_send(&http->stop);
+    uv_thread_join(&http->thread);
+}
+
+void http_free(struct http *http)
+{
+    if (http == NULL)
+        return;
+    pthread_mutex_destroy(&http->wake_mutex);
+    free(http);
+}
