@@ -127,6 +127,7 @@ void job_note_abort_seen(struct job_ctx *ctx)
     atomic_store(&fake_of(ctx)->cell.seen, 1);
 }
 
+PRINTF_LIKE(4, 0)
 static enum job_result keep(struct job_ctx *ctx, enum job_result result, const char *kind,
                             const char *format, va_list args)
 {
