@@ -3,242 +3,137 @@
  * the next start needs no recovery. Rejected: pg_ctl, whose postmaster outlives us and
  * holds the data directory.
  *
- * PostgreSQL refuses to run as root, so root hands the cluster to the user `postgres`.
- * That user may not be able to reach the data directory (a checkout under /root); then
- * the cluster lives under /var/lib/belay and the data directory holds a link to it. The
- * socket is in a directory of its own under /tmp: its path may have at most 107 bytes,
- * and mode 0700 is what keeps other users of the machine out. */
+ * A lock on <dir>/lock says that the directory is in use. It is a POSIX record lock,
+ * which children do not inherit, so it ends with this process; a postmaster that still
+ * runs while we hold the lock has lost its belay and is on its way out. */
 #include "db/embedded.h"
 
 #include "db/db.h"
+#include "db/place.h"
 #include "server/core/cleanup.h"
 #include "server/core/clock.h"
-#include "server/core/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
-#include <grp.h>
 #include <libpq-fe.h>
-#include <limits.h>
-#include <pwd.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-enum { START_MS = 30000, STOP_MS = 10000, LOOK_MS = 5 };
+enum { START_MS = 30000, STOP_MS = 10000, LOOK_MS = 5, RETRY_MS = 5000 };
 
 struct embedded {
-    pid_t pid;
-    uid_t uid;
-    gid_t gid;
-    bool drop; /* root: run as `postgres` */
-    char bin[PATH_MAX], data[PATH_MAX], log[PATH_MAX], socket[64], url[160];
+    pid_t pid; /* 0: not running */
+    int lock_fd;
+    struct place place;
+    struct buf url;
 };
 
-static enum err fail(struct buf *why, const char *what, const char *path)
+/* -- one belay a directory ----------------------------------------------------------- */
+
+static enum err lock_directory(struct embedded *pg, const char *dir, struct buf *why)
 {
-    buf_addf(why, "private PostgreSQL: %s %s: %s", what, path, strerror(errno));
-    return ERR_CONFIG;
-}
+    char path[PATH_MAX + 8];
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
-/* -- where things are ---------------------------------------------------------------- */
-
-/* The newest of Debian's versions, else what is in PATH. */
-static enum err find_binaries(struct embedded *pg, struct buf *why)
-{
-    glob_t found;
-    const char *path = getenv("PATH");
-    int newest = -1;
-
-    if (glob("/usr/lib/postgresql/*/bin/postgres", 0, NULL, &found) == 0) {
-        for (size_t i = 0; i < found.gl_pathc; i++) {
-            int version =
-                (int)strtol(found.gl_pathv[i] + strlen("/usr/lib/postgresql/"), NULL, 10);
-            if (version > newest) {
-                newest = version;
-                snprintf(pg->bin, sizeof pg->bin, "%.*s",
-                         (int)(strlen(found.gl_pathv[i]) - strlen("/postgres")),
-                         found.gl_pathv[i]);
-            }
-        }
-        globfree(&found);
-    }
-    for (const char *p = path; newest < 0 && p != NULL; p = strchr(p, ':')) {
-        char candidate[PATH_MAX];
-        p += *p == ':';
-        int len = (int)strcspn(p, ":");
-        snprintf(candidate, sizeof candidate, "%.*s/postgres", len, p);
-        if (access(candidate, X_OK) == 0) {
-            snprintf(pg->bin, sizeof pg->bin, "%.*s", len, p);
-            newest = 0;
-        }
-    }
-    if (newest >= 0)
-        return ERR_OK;
-    buf_adds(why, "there is no PostgreSQL on this machine and no DATABASE_URL; "
-                  "install one (apt-get install postgresql) or set DATABASE_URL");
-    return ERR_CONFIG;
-}
-
-static enum err find_user(struct embedded *pg, struct buf *why)
-{
-    const struct passwd *user;
-
-    if (geteuid() != 0)
-        return ERR_OK;
-    user = getpwnam("postgres");
-    if (user == NULL) {
-        buf_adds(
-            why,
-            "PostgreSQL does not run as root, and there is no user `postgres` to run it");
+    if (mkdir(dir, 0755) != 0 && errno != EEXIST) {
+        buf_addf(why, "private PostgreSQL: cannot make %s: %s", dir, strerror(errno));
         return ERR_CONFIG;
     }
-    pg->drop = true;
-    pg->uid = user->pw_uid;
-    pg->gid = user->pw_gid;
-    return ERR_OK;
-}
-
-static enum err become_postgres(const struct embedded *pg)
-{
-    if (!pg->drop)
+    snprintf(path, sizeof path, "%s/lock", dir);
+    pg->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (pg->lock_fd >= 0 && fcntl(pg->lock_fd, F_SETLK, &whole) == 0)
         return ERR_OK;
-    if (setgroups(0, NULL) != 0 || setgid(pg->gid) != 0 || setuid(pg->uid) != 0)
-        return ERR_IO;
-    return ERR_OK;
-}
-
-/* Whether the user that will run PostgreSQL can enter `dir`: asked of the kernel, by a
- * child that is that user. */
-static bool can_enter(const struct embedded *pg, const char *dir)
-{
-    int status = 1;
-    pid_t pid = fork();
-
-    if (pid == 0)
-        _exit(become_postgres(pg) == ERR_OK && access(dir, X_OK) == 0 ? 0 : 1);
-    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
-}
-
-static enum err make_directory(const char *path, struct buf *why)
-{
-    if (mkdir(path, 0755) == 0 || errno == EEXIST)
-        return ERR_OK;
-    return fail(why, "cannot make", path);
-}
-
-/* A place of our own for a cluster that cannot live in `dir`: named by the path, so that
- * it is found again. */
-static enum err use_var_lib(struct embedded *pg, const char *dir, struct buf *why)
-{
-    char link[PATH_MAX + 16];
-    unsigned long long hash = 14695981039346656037ULL; /* FNV-1a, 64 bit */
-
-    for (const char *c = dir; *c != '\0'; c++)
-        hash = (hash ^ (unsigned char)*c) * 1099511628211ULL;
-    enum err e = make_directory("/var/lib/belay", why);
-    if (e != ERR_OK)
-        return e;
-    snprintf(pg->data, sizeof pg->data, "/var/lib/belay/%016llx", hash);
-    snprintf(link, sizeof link, "%s/pgdata", dir);
-    if (symlink(pg->data, link) != 0 && errno != EEXIST)
-        return fail(why, "cannot link", link);
-    log_info("embedded", "data=%s why=%s", log_quoted(pg->data),
-             log_quoted("the user postgres cannot enter the data directory"));
-    return ERR_OK;
-}
-
-static enum err choose_places(struct embedded *pg, const char *dir, struct buf *why)
-{
-    char absolute[PATH_MAX];
-    enum err e = make_directory(dir, why);
-
-    if (e != ERR_OK)
-        return e;
-    if (realpath(dir, absolute) == NULL)
-        return fail(why, "cannot find", dir);
-    snprintf(pg->log, sizeof pg->log, "%.*s/postgres.log", PATH_MAX - 16, absolute);
-    snprintf(pg->data, sizeof pg->data, "%.*s/pgdata", PATH_MAX - 16, absolute);
-    if (!can_enter(pg, absolute))
-        e = use_var_lib(pg, absolute, why);
-    if (e != ERR_OK)
-        return e;
-    if (mkdir(pg->data, 0700) != 0 && errno != EEXIST)
-        return fail(why, "cannot make", pg->data);
-    if (pg->drop && chown(pg->data, pg->uid, pg->gid) != 0)
-        return fail(why, "cannot give to postgres", pg->data);
-    snprintf(pg->socket, sizeof pg->socket, "/tmp/belay-pg-XXXXXX");
-    if (mkdtemp(pg->socket) == NULL)
-        return fail(why, "cannot make", pg->socket);
-    if (pg->drop && chown(pg->socket, pg->uid, pg->gid) != 0)
-        return fail(why, "cannot give to postgres", pg->socket);
-    return ERR_OK;
+    if (pg->lock_fd < 0 || (errno != EACCES && errno != EAGAIN)) {
+        buf_addf(why, "private PostgreSQL: cannot lock %s: %s", path, strerror(errno));
+        return ERR_CONFIG;
+    }
+    if (fcntl(pg->lock_fd, F_GETLK, &whole) != 0)
+        whole.l_pid = 0;
+    buf_addf(
+        why,
+        "private PostgreSQL: %s is in use by another `belay serve` (process %d); stop "
+        "it, or choose another --data-dir",
+        dir, (int)whole.l_pid);
+    return ERR_CONFIG;
 }
 
 /* -- processes ----------------------------------------------------------------------- */
 
-/* Forks and runs a program of PostgreSQL as its user; its output goes to the log. It dies
- * with us. */
-static pid_t run_program(const struct embedded *pg, const char *name,
-                         const char *const *args)
+static void exec_program(const struct embedded *pg, const char *path,
+                         const char *const *args, pid_t parent)
 {
-    char path[PATH_MAX + 32];
-    pid_t parent = getpid(), pid;
+    int log = open(pg->place.log, O_WRONLY | O_CREAT | O_APPEND, 0644);
+    int null = open("/dev/null", O_RDONLY);
     sigset_t none;
 
-    snprintf(path, sizeof path, "%s/%s", pg->bin, name);
-    pid = fork();
-    if (pid != 0)
-        return pid;
-    int log = open(pg->log, O_WRONLY | O_CREAT | O_APPEND, 0644);
-    int null = open("/dev/null", O_RDONLY);
     if (log < 0 || null < 0 || dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0)
         _exit(126);
     closefrom(3);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
-    if (become_postgres(pg) != ERR_OK)
+    if (place_drop_privileges(&pg->place) != ERR_OK) {
+        dprintf(2, "belay: cannot become uid %d: %s\n", (int)pg->place.uid,
+                strerror(errno));
         _exit(126);
+    }
     prctl(PR_SET_PDEATHSIG, SIGINT); /* after the change of user, which clears it */
     setsid();
     if (getppid() != parent || chdir("/") != 0)
         _exit(126);
     execv(path, (char *const *)(uintptr_t)args);
+    dprintf(2, "belay: cannot run %s: %s\n", path, strerror(errno));
     _exit(127);
 }
 
+/* Runs a program of PostgreSQL as its user; its output goes to the log. It dies with us.
+ */
+static pid_t run_program(const struct embedded *pg, const char *name,
+                         const char *const *args)
+{
+    char path[PATH_MAX + 32];
+    pid_t parent = getpid(), pid;
+
+    snprintf(path, sizeof path, "%s/%s", pg->place.bin, name);
+    pid = fork();
+    if (pid == 0)
+        exec_program(pg, path, args, parent);
+    return pid;
+}
+
+/* Made beside its place and then renamed: one that was interrupted is never taken for one
+ * that is whole. */
 static enum err init_cluster(const struct embedded *pg, struct buf *why)
 {
-    const char *const args[] = {"initdb", "-D",    pg->data, "-A",
-                                "trust",  "-E",    "UTF8",   "--locale=C.UTF-8",
+    char fresh[PATH_MAX + 8];
+    const char *const args[] = {"initdb", "-D",    fresh,  "-A",
+                                "trust",  "-E",    "UTF8", "--locale=C.UTF-8",
                                 "-U",     "belay", NULL};
-    char version[PATH_MAX + 16];
     int status = 1;
+    enum err e;
 
-    snprintf(version, sizeof version, "%s/PG_VERSION", pg->data);
-    if (access(version, F_OK) == 0)
+    if (place_has_cluster(&pg->place))
         return ERR_OK;
+    snprintf(fresh, sizeof fresh, "%s.new", pg->place.data);
+    e = place_make_empty(&pg->place, fresh, why);
+    if (e != ERR_OK)
+        return e;
     pid_t pid = run_program(pg, "initdb", args);
-    if (pid > 0 && waitpid(pid, &status, 0) == pid && status == 0)
+    if (pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 &&
+        rename(fresh, pg->place.data) == 0)
         return ERR_OK;
-    buf_addf(why, "private PostgreSQL: initdb failed; see %s", pg->log);
+    buf_addf(why, "private PostgreSQL: initdb failed; see %s", pg->place.log);
     return ERR_CONFIG;
 }
 
-/* The process id in postmaster.pid, or 0. */
-static pid_t running_postmaster(const struct embedded *pg)
+/* The process in postmaster.pid, or 0. */
+static pid_t read_postmaster(const char *path)
 {
-    char path[PATH_MAX + 32];
+    FILE *f = fopen(path, "re");
     long pid = 0;
 
-    snprintf(path, sizeof path, "%s/postmaster.pid", pg->data);
-    FILE *f = fopen(path, "r");
     if (f == NULL)
         return 0;
     if (fscanf(f, "%ld", &pid) != 1)
@@ -247,34 +142,42 @@ static pid_t running_postmaster(const struct embedded *pg)
     return (pid_t)pid;
 }
 
-static bool is_postgres(pid_t pid)
+/* Neither a process that took over the number, nor one that has died and was not waited
+ * for, as happens in containers. */
+static bool runs_postgres(pid_t pid)
 {
-    char path[64], name[32] = "";
+    char path[64], line[256] = "";
 
-    snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
-    FILE *f = fopen(path, "r");
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "re");
     if (f == NULL)
         return false;
-    if (fgets(name, sizeof name, f) == NULL)
-        name[0] = '\0';
+    if (fgets(line, sizeof line, f) == NULL)
+        line[0] = '\0';
     fclose(f);
-    return strncmp(name, "postgres", 8) == 0;
+    const char *state = strrchr(line, ')');
+    return strstr(line, "(postgres)") != NULL && state != NULL &&
+           strncmp(state, ") Z", 3) != 0;
 }
 
-/* One that is shutting down (its belay has just died) is waited for; one that stays
- * belongs to somebody. */
+/* One that is shutting down, because its belay has just died, is waited for. */
 static enum err wait_for_predecessor(const struct embedded *pg, struct buf *why)
 {
-    int64_t end_ms = clock_ms() + STOP_MS / 2;
+    char path[PATH_MAX + 32];
+    int64_t end_ms = clock_ms() + STOP_MS;
     pid_t pid;
 
-    while ((pid = running_postmaster(pg)) > 0 && is_postgres(pid)) {
+    snprintf(path, sizeof path, "%s/postmaster.pid", pg->place.data);
+    while ((pid = read_postmaster(path)) > 0) {
+        if (!runs_postgres(pid)) {
+            unlink(path);
+            return ERR_OK;
+        }
         if (clock_ms() > end_ms) {
             buf_addf(why,
-                     "private PostgreSQL: another process (%d) runs on %s; stop the "
-                     "other `belay "
-                     "serve`, or choose another --data-dir",
-                     (int)pid, pg->data);
+                     "private PostgreSQL: process %d runs on %s; stop it, or choose "
+                     "another --data-dir",
+                     (int)pid, pg->place.data);
             return ERR_CONFIG;
         }
         sleep_ms(LOOK_MS * 4);
@@ -282,40 +185,73 @@ static enum err wait_for_predecessor(const struct embedded *pg, struct buf *why)
     return ERR_OK;
 }
 
-static enum err wait_until_up(struct embedded *pg, struct buf *why)
+static bool is_up(const struct embedded *pg)
+{
+    const char *const keys[] = {"dbname", "connect_timeout", NULL};
+    const char *const values[] = {pg->url.text, "2", NULL};
+
+    return PQpingParams(keys, values, 1) == PQPING_OK;
+}
+
+/* ERR_IO: it has ended instead. */
+static enum err wait_until_up(struct embedded *pg)
 {
     int64_t end_ms = clock_ms() + START_MS;
 
-    while (PQping(pg->url) != PQPING_OK) {
-        if (waitpid(pg->pid, NULL, WNOHANG) == pg->pid || clock_ms() > end_ms) {
-            buf_addf(why, "private PostgreSQL did not start; see %s", pg->log);
-            return ERR_CONFIG;
+    while (!is_up(pg)) {
+        if (waitpid(pg->pid, NULL, WNOHANG) == pg->pid) {
+            pg->pid = 0;
+            return ERR_IO;
         }
+        if (clock_ms() > end_ms)
+            return ERR_UNAVAILABLE;
         sleep_ms(LOOK_MS);
     }
     return ERR_OK;
 }
 
+/* After a crash of the postmaster its children hold the shared memory for another moment,
+ * and a new one refuses to start: so it is tried for a while. */
 static enum err start_postgres(struct embedded *pg, struct buf *why)
 {
     const char *const args[] = {"postgres",
                                 "-D",
-                                pg->data,
+                                pg->place.data,
                                 "-k",
-                                pg->socket,
-                                "-c",
-                                "listen_addresses=",
-                                "-c",
-                                "shared_buffers=128MB",
-                                "-c",
-                                "max_wal_size=2GB",
+                                pg->place.socket,
+                                "-clisten_addresses=",
+                                "-cunix_socket_permissions=0700",
+                                "-cshared_buffers=128MB",
+                                "-cmax_wal_size=2GB",
+                                "-cmin_wal_size=256MB",
+                                "-cwal_buffers=16MB",
                                 NULL};
+    int64_t end_ms = clock_ms() + RETRY_MS;
+    enum err e;
 
-    snprintf(pg->url, sizeof pg->url, "host=%s user=belay dbname=postgres", pg->socket);
-    pg->pid = run_program(pg, "postgres", args);
-    if (pg->pid < 0)
-        return fail(why, "cannot start", pg->bin);
-    return wait_until_up(pg, why);
+    do {
+        pg->pid = run_program(pg, "postgres", args);
+        e = pg->pid > 0 ? wait_until_up(pg) : ERR_UNAVAILABLE;
+        if (e == ERR_IO)
+            sleep_ms(LOOK_MS * 50);
+    } while (e == ERR_IO && clock_ms() < end_ms);
+    if (e == ERR_OK)
+        return ERR_OK;
+    buf_addf(why, "private PostgreSQL did not start; see %s", pg->place.log);
+    return ERR_CONFIG;
+}
+
+/* A path may hold quotes and backslashes. */
+static enum err make_url(struct embedded *pg)
+{
+    buf_adds(&pg->url, "host='");
+    for (const char *c = pg->place.socket; *c != '\0'; c++) {
+        if (*c == '\'' || *c == '\\')
+            buf_addc(&pg->url, '\\');
+        buf_addc(&pg->url, *c);
+    }
+    buf_adds(&pg->url, "' user=belay dbname=postgres");
+    return pg->url.failed ? ERR_NO_MEMORY : ERR_OK;
 }
 
 enum err embedded_start(const char *dir, struct embedded **out_pg, struct buf *why)
@@ -325,11 +261,13 @@ enum err embedded_start(const char *dir, struct embedded **out_pg, struct buf *w
 
     if (pg == NULL)
         return ERR_NO_MEMORY;
-    e = find_binaries(pg, why);
+    pg->lock_fd = -1;
+    buf_init(&pg->url);
+    e = lock_directory(pg, dir, why);
     if (e == ERR_OK)
-        e = find_user(pg, why);
+        e = place_find(&pg->place, dir, why);
     if (e == ERR_OK)
-        e = choose_places(pg, dir, why);
+        e = make_url(pg);
     if (e == ERR_OK)
         e = init_cluster(pg, why);
     if (e == ERR_OK)
@@ -345,20 +283,30 @@ enum err embedded_start(const char *dir, struct embedded **out_pg, struct buf *w
 
 const char *embedded_url(const struct embedded *pg)
 {
-    return pg->url;
+    return pg->url.text;
+}
+
+static bool has_ended_within(pid_t pid, int64_t ms)
+{
+    int64_t end_ms = clock_ms() + ms;
+
+    while (waitpid(pid, NULL, WNOHANG) == 0) {
+        if (clock_ms() > end_ms)
+            return false;
+        sleep_ms(LOOK_MS);
+    }
+    return true;
 }
 
 void embedded_stop(struct embedded *pg)
 {
-    int64_t end_ms = clock_ms() + STOP_MS;
-
     if (pg == NULL)
         return;
-    if (pg->pid > 0 && kill(pg->pid, SIGINT) == 0) {
-        while (waitpid(pg->pid, NULL, WNOHANG) == 0 && clock_ms() < end_ms)
-            sleep_ms(LOOK_MS);
-    }
-    if (pg->socket[0] != '\0')
-        rmdir(pg->socket);
+    if (pg->pid > 0 && kill(pg->pid, SIGINT) == 0 &&
+        !has_ended_within(pg->pid, STOP_MS) && kill(pg->pid, SIGQUIT) == 0)
+        (void)has_ended_within(pg->pid, STOP_MS / 5);
+    place_release(&pg->place);
+    close_fd(&pg->lock_fd);
+    buf_release(&pg->url);
     free(pg);
 }

@@ -1,9 +1,12 @@
 /* embedded: a private PostgreSQL for a machine that has no DATABASE_URL.
  *
  * initdb into <dir>/pgdata when there is none, then postgres as a child process on a unix
- * socket only, no TCP. As root it drops to the `postgres` user. The child gets SIGINT
- * (fast shutdown) when this process dies, however it dies. Data is kept between runs;
- * fsync is on. A second `belay serve` on the same directory is a clear error.
+ * socket only, no TCP. The socket is in the same directory: `psql -h <dir>/pgdata -U
+ * belay postgres`. As root it drops to the `postgres` user; where that user cannot enter
+ * <dir>, the cluster is under /var/lib/belay and <dir>/pgdata is a link to it. The child
+ * gets SIGINT (fast shutdown) when this process dies, however it dies. Data is kept
+ * between runs; fsync is on. A second `belay serve` on the same directory is a clear
+ * error.
  *
  * Call embedded_start() from the main thread, before other threads (PDEATHSIG is per
  * thread). */

@@ -1,11 +1,12 @@
-/* gen_routes: build tool. Reads the OpenAPI document and prints what the service needs of it.
+/* gen_routes: build tool. Reads the OpenAPI document and prints what the service needs of
+ * it.
  *
  *     gen_routes routes FILE      -> build/gen/routes.c: the route table
- *     gen_routes operations FILE  -> build/gen/operations.h: the prototypes of the operations
- *     gen_routes document FILE    -> build/gen/openapi.c: the document itself
+ *     gen_routes operations FILE  -> build/gen/operations.h: the prototypes of the
+ * operations gen_routes document FILE    -> build/gen/openapi.c: the document itself
  *
- * operationId cancelJob is the function cancel_job. An operation without a function is a link error, a function without
- * an operation a missing prototype. */
+ * operationId cancelJob is the function cancel_job. An operation without a function is a
+ * link error, a function without an operation a missing prototype. */
 #include <ctype.h>
 #include <jansson.h>
 #include <stdbool.h>
@@ -51,7 +52,8 @@ static void print_query_names(json_t *root, json_t *parameters)
     size_t i;
     json_t *p;
 
-    json_array_foreach(parameters, i, p) {
+    json_array_foreach(parameters, i, p)
+    {
         json_t *resolved = resolve(root, p);
         const char *in = json_string_value(json_object_get(resolved, "in"));
         if (in != NULL && strcmp(in, "query") == 0)
@@ -59,8 +61,8 @@ static void print_query_names(json_t *root, json_t *parameters)
     }
 }
 
-typedef void operation_printer(json_t *root, const char *path, json_t *item, const char *method,
-                               json_t *operation);
+typedef void operation_printer(json_t *root, const char *path, json_t *item,
+                               const char *method, json_t *operation);
 
 static void each_operation(json_t *root, operation_printer *print)
 {
@@ -68,7 +70,8 @@ static void each_operation(json_t *root, operation_printer *print)
     const char *path;
     json_t *item;
 
-    json_object_foreach(json_object_get(root, "paths"), path, item) {
+    json_object_foreach(json_object_get(root, "paths"), path, item)
+    {
         for (size_t m = 0; m < sizeof methods / sizeof *methods; m++) {
             json_t *operation = json_object_get(item, methods[m]);
             if (operation == NULL)
@@ -100,8 +103,8 @@ static void print_route(json_t *root, const char *path, json_t *item, const char
            factor != NULL ? (int)json_integer_value(factor) : 1);
 }
 
-static void print_prototype(json_t *root, const char *path, json_t *item, const char *method,
-                            json_t *operation)
+static void print_prototype(json_t *root, const char *path, json_t *item,
+                            const char *method, json_t *operation)
 {
     char function[128];
 
@@ -136,8 +139,10 @@ static void print_document(json_t *root)
 
     if (text == NULL)
         die("out of memory", "document");
-    printf("/* made from openapi/openapi.json by openapi/gen_routes.c */\n#include <stddef.h>\n\n"
-           "extern const char openapi_document[];\nextern const size_t openapi_document_len;\n\n"
+    printf("/* made from openapi/openapi.json by openapi/gen_routes.c */\n#include "
+           "<stddef.h>\n\n"
+           "extern const char openapi_document[];\nextern const size_t "
+           "openapi_document_len;\n\n"
            "const char openapi_document[] = {");
     for (size_t i = 0; text[i] != '\0'; i++)
         printf("%s%d,", i % 24 == 0 ? "\n" : "", (int)(signed char)text[i]);

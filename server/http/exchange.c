@@ -1,11 +1,12 @@
-/* One request, from the gate to the last byte of its answer. libmicrohttpd calls exchange_step() once with the head, then with
- * each piece of the body, then once more; an answer may be queued only in the first or in the last of these calls, so
- * a body that turns out too large is read and thrown away. A handler that has not answered yet leaves the connection
- * suspended; req_reply() resumes it, and libmicrohttpd calls exchange_step() again. */
-#include "server/http/private.h"
-
+/* One request, from the gate to the last byte of its answer. libmicrohttpd calls
+ * exchange_step() once with the head, then with each piece of the body, then once more;
+ * an answer may be queued only in the first or in the last of these calls, so a body that
+ * turns out too large is read and thrown away. A handler that has not answered yet leaves
+ * the connection suspended; req_reply() resumes it, and libmicrohttpd calls
+ * exchange_step() again. */
 #include "server/core/clock.h"
 #include "server/core/log.h"
+#include "server/http/private.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,7 +14,9 @@
 #include <string.h>
 #include <strings.h>
 
-enum { SWALLOW_FACTOR = 4 }; /* a chunked body is read to this many times its limit, then cut */
+enum {
+    SWALLOW_FACTOR = 4
+}; /* a chunked body is read to this many times its limit, then cut */
 
 static struct connection *connection_of(struct MHD_Connection *mhd)
 {
@@ -42,14 +45,17 @@ void *exchange_target(void *cls, const char *target, struct MHD_Connection *mhd)
     return NULL;
 }
 
-/* The client's own id where it is a sane token, so that its log and ours can be joined. */
+/* The client's own id where it is a sane token, so that its log and ours can be joined.
+ */
 static void name_request(struct request *req)
 {
     const char *given = req_header(req, "X-Request-Id");
     size_t len = given != NULL ? strlen(given) : 0;
 
     if (len > 0 && len <= REQUEST_ID_MAX &&
-        strspn(given, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == len)
+        strspn(given,
+               "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
+            len)
         memcpy(req->id, given, len + 1);
     else
         snprintf(req->id, sizeof req->id, "%s-%" PRIx64, req->http->id_prefix,
@@ -88,7 +94,7 @@ void request_free(struct request *req)
     free(req);
 }
 
-/* -- the answer --------------------------------------------------------------------------------------- */
+/* -- the answer ---------------------------------------------------------------------- */
 
 static void log_access(const struct request *req)
 {
@@ -112,8 +118,8 @@ static void add_cors(struct MHD_Response *response, const struct request *req)
 
 static enum MHD_Result send_reply(struct request *req)
 {
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(req->reply_len, req->reply, MHD_RESPMEM_MUST_FREE);
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        req->reply_len, req->reply, MHD_RESPMEM_MUST_FREE);
 
     if (response == NULL)
         return MHD_NO;
@@ -142,19 +148,20 @@ static enum MHD_Result send_error(struct request *req, enum err e)
     return send_reply(req);
 }
 
-/* -- the steps ------------------------------------------------------------------------------------------ */
+/* -- the steps ----------------------------------------------------------------------- */
 
 static enum err find_route(struct request *req)
 {
-    enum err e =
-        route_lookup(req->http->routes, req->method, gate_path(req), &req->match, req->allow);
+    enum err e = route_lookup(req->http->routes, req->method, gate_path(req), &req->match,
+                              req->allow);
 
     if (e == ERR_METHOD_NOT_ALLOWED) {
         req_set_header(req, "Allow", req->allow);
         return req_fail(req, e, "this path has %s, not %s", req->allow, req->method);
     }
     if (e == ERR_ROUTE_NOT_FOUND)
-        return req_fail(req, e, "there is nothing at %s; /openapi.json lists what there is",
+        return req_fail(req, e,
+                        "there is nothing at %s; /openapi.json lists what there is",
                         gate_path(req));
     return e;
 }
@@ -171,16 +178,18 @@ static enum err check_body_head(struct request *req)
     req->body_max = (size_t)req->http->options.config->body_max_bytes *
                     (size_t)req->match.route->body_factor;
     if (announced > req->body_max)
-        return req_fail(req, ERR_BODY_TOO_LARGE, "the body has %llu bytes; at most %zu are taken",
-                        announced, req->body_max);
+        return req_fail(req, ERR_BODY_TOO_LARGE,
+                        "the body has %llu bytes; at most %zu are taken", announced,
+                        req->body_max);
     if (!req->has_body || !req->match.route->takes_body)
         return ERR_OK;
     if (type != NULL && strncasecmp(type, "application/json", 16) == 0 &&
         (type[16] == '\0' || type[16] == ';' || type[16] == ' '))
         return ERR_OK;
-    return req_fail(req, ERR_UNSUPPORTED_MEDIA_TYPE,
-                    "the body has Content-Type %s; send -H 'Content-Type: application/json'",
-                    type != NULL ? type : "(none)");
+    return req_fail(
+        req, ERR_UNSUPPORTED_MEDIA_TYPE,
+        "the body has Content-Type %s; send -H 'Content-Type: application/json'",
+        type != NULL ? type : "(none)");
 }
 
 struct query_check {
@@ -188,8 +197,8 @@ struct query_check {
     enum err e;
 };
 
-static enum MHD_Result check_query_name(void *cls, enum MHD_ValueKind kind, const char *name,
-                                        const char *value)
+static enum MHD_Result check_query_name(void *cls, enum MHD_ValueKind kind,
+                                        const char *name, const char *value)
 {
     struct query_check *check = cls;
     const struct route *route = check->req->match.route;
@@ -202,9 +211,11 @@ static enum MHD_Result check_query_name(void *cls, enum MHD_ValueKind kind, cons
         check->e = req_fail(check->req, ERR_BAD_QUERY, "%s has no query parameter %s",
                             route->operation_id, name);
     else if (value == NULL)
-        check->e = req_fail(check->req, ERR_BAD_QUERY, "query parameter %s has no value", name);
+        check->e =
+            req_fail(check->req, ERR_BAD_QUERY, "query parameter %s has no value", name);
     else if (req_query(check->req, name) != value)
-        check->e = req_fail(check->req, ERR_BAD_QUERY, "query parameter %s stands twice", name);
+        check->e =
+            req_fail(check->req, ERR_BAD_QUERY, "query parameter %s stands twice", name);
     return check->e == ERR_OK ? MHD_YES : MHD_NO;
 }
 
@@ -224,8 +235,8 @@ static enum err check_head(struct request *req, const char *version)
     return check.e == ERR_OK ? check_body_head(req) : check.e;
 }
 
-static enum MHD_Result begin(struct http *http, struct MHD_Connection *mhd, const char *method,
-                             const char *version, void **state)
+static enum MHD_Result begin(struct http *http, struct MHD_Connection *mhd,
+                             const char *method, const char *version, void **state)
 {
     struct connection *c = connection_of(mhd);
     struct request *req = c != NULL ? request_new(http, c, mhd, method) : NULL;
@@ -275,7 +286,8 @@ static void dispatch(struct request *req)
     req->dispatched = true;
     enter(req->connection, PHASE_HANDLING);
     if (req->body_too_large)
-        e = req_fail(req, ERR_BODY_TOO_LARGE, "at most %zu bytes are taken", req->body_max);
+        e = req_fail(req, ERR_BODY_TOO_LARGE, "at most %zu bytes are taken",
+                     req->body_max);
     else if (req->body.failed)
         e = ERR_NO_MEMORY;
     else if (req->match.route == NULL)

@@ -1,16 +1,17 @@
-/* The gate: what two readers of HTTP could read differently goes no further. A proxy in front and this server have to agree
- * where a request ends; whatever leaves room for doubt (two lengths, a length and chunks, a header name with a space)
- * is answered with 400 and the connection is closed.
+/* The gate: what two readers of HTTP could read differently goes no further. A proxy in
+ * front and this server have to agree where a request ends; whatever leaves room for
+ * doubt (two lengths, a length and chunks, a header name with a space) is answered with
+ * 400 and the connection is closed.
  *
- * What libmicrohttpd hides cannot be judged here: a bare LF as line end, and folded lines, are taken by version 0.9.75
- * and refused by 1.0. The image brings 1.0. */
+ * What libmicrohttpd hides cannot be judged here: a bare LF as line end, and folded
+ * lines, are taken by version 0.9.75 and refused by 1.0. The image brings 1.0. */
 #include "server/http/private.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
-/* -- the target ----------------------------------------------------------------------------------------- */
+/* -- the target ---------------------------------------------------------------------- */
 
 static int hex_digit(char c)
 {
@@ -62,14 +63,15 @@ static enum err check_target(struct request *req)
     const char *why;
 
     if (c->target_len > TARGET_BYTES_MAX)
-        return req_fail(req, ERR_URI_TOO_LONG, "the request target has %zu bytes; at most %d",
-                        c->target_len, TARGET_BYTES_MAX);
+        return req_fail(req, ERR_URI_TOO_LONG,
+                        "the request target has %zu bytes; at most %d", c->target_len,
+                        TARGET_BYTES_MAX);
     if (!gate_target_is_good(c->target, &why))
         return req_fail(req, ERR_BAD_REQUEST, "the request target has %s", why);
     return ERR_OK;
 }
 
-/* -- the headers ------------------------------------------------------------------------------------------ */
+/* -- the headers --------------------------------------------------------------------- */
 
 struct head {
     struct request *req;
@@ -102,8 +104,9 @@ static bool all_digits(const char *value, size_t len)
     return len > 0 && strspn(value, "0123456789") == len;
 }
 
-static enum MHD_Result look_at_header(void *cls, enum MHD_ValueKind kind, const char *name,
-                                      size_t name_len, const char *value, size_t value_len)
+static enum MHD_Result look_at_header(void *cls, enum MHD_ValueKind kind,
+                                      const char *name, size_t name_len,
+                                      const char *value, size_t value_len)
 {
     struct head *h = cls;
 
@@ -133,34 +136,40 @@ static enum err judge_head(struct request *req, const struct head *h, const char
     if (h->bad != NULL)
         return req_fail(req, ERR_BAD_REQUEST, "the request has %s", h->bad);
     if (h->hosts > 1 || (h->hosts == 0 && strcmp(version, "HTTP/1.0") != 0))
-        return req_fail(req, ERR_BAD_REQUEST, "the request has %d Host headers; it needs one",
-                        h->hosts);
+        return req_fail(req, ERR_BAD_REQUEST,
+                        "the request has %d Host headers; it needs one", h->hosts);
     if (h->lengths > 1 || h->encodings > 1)
         return req_fail(req, ERR_BAD_REQUEST,
                         "Content-Length or Transfer-Encoding stands more than once");
     if (h->lengths > 0 && h->encodings > 0)
-        return req_fail(req, ERR_BAD_REQUEST, "both Content-Length and Transfer-Encoding");
+        return req_fail(req, ERR_BAD_REQUEST,
+                        "both Content-Length and Transfer-Encoding");
     if (h->encodings > 0 && !h->encoding_is_chunked)
-        return req_fail(req, ERR_NOT_IMPLEMENTED, "the only transfer coding here is chunked");
+        return req_fail(req, ERR_NOT_IMPLEMENTED,
+                        "the only transfer coding here is chunked");
     if (h->expects_other)
         return ERR_EXPECTATION_FAILED;
     if (h->bytes > HEADER_BYTES_MAX)
-        return req_fail(req, ERR_HEADERS_TOO_LARGE, "the headers have %zu bytes; at most %d",
-                        h->bytes, HEADER_BYTES_MAX);
+        return req_fail(req, ERR_HEADERS_TOO_LARGE,
+                        "the headers have %zu bytes; at most %d", h->bytes,
+                        HEADER_BYTES_MAX);
     return ERR_OK;
 }
 
 static enum err check_method(struct request *req, const char *version)
 {
-    static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
+    static const char *const known[] = {"GET",   "HEAD",   "POST",   "PUT",
+                                        "PATCH", "DELETE", "OPTIONS"};
 
     if (strcmp(version, "HTTP/1.1") != 0 && strcmp(version, "HTTP/1.0") != 0)
-        return req_fail(req, ERR_BAD_REQUEST, "%s is not spoken here; use HTTP/1.1", version);
+        return req_fail(req, ERR_BAD_REQUEST, "%s is not spoken here; use HTTP/1.1",
+                        version);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (strcmp(req->method, known[i]) == 0)
             return ERR_OK;
     }
-    return req_fail(req, ERR_NOT_IMPLEMENTED, "the method %.20s is not known", req->method);
+    return req_fail(req, ERR_NOT_IMPLEMENTED, "the method %.20s is not known",
+                    req->method);
 }
 
 enum err gate_check(struct request *req, const char *version)

@@ -1,13 +1,14 @@
-/* The loop. libmicrohttpd runs in external mode: its epoll descriptor is one more descriptor of our libuv loop. Rejected: its
- * own epoll thread, which stalls when exactly 128 connections are ready (it waits for more with events in hand), and
- * its thread pools, which are slower on two cores and would share every handler's state.
+/* The loop. libmicrohttpd runs in external mode: its epoll descriptor is one more
+ * descriptor of our libuv loop. Rejected: its own epoll thread, which stalls when exactly
+ * 128 connections are ready (it waits for more with events in hand), and its thread
+ * pools, which are slower on two cores and would share every handler's state.
  *
- * Two rules of external mode: after MHD_resume_connection() somebody has to call MHD_run(), and after MHD_run() the
- * timeout has to be asked for, because 0 means that there is work left. http_run() does both. */
-#include "server/http/private.h"
-
+ * Two rules of external mode: after MHD_resume_connection() somebody has to call
+ * MHD_run(), and after MHD_run() the timeout has to be asked for, because 0 means that
+ * there is work left. http_run() does both. */
 #include "server/core/clock.h"
 #include "server/core/log.h"
+#include "server/http/private.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -22,11 +23,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { SWEEP_MS = 250, STOP_MS = 5000, RUNS_AT_ONCE = 4, BACKLOG = 1024, SEND_SECONDS = 60 };
+enum {
+    SWEEP_MS = 250,
+    STOP_MS = 5000,
+    RUNS_AT_ONCE = 4,
+    BACKLOG = 1024,
+    SEND_SECONDS = 60
+};
 
 extern const struct route routes[];
 
-/* -- connections -------------------------------------------------------------------------------------- */
+/* -- connections --------------------------------------------------------------------- */
 
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
                           enum MHD_ConnectionNotificationCode code)
@@ -83,7 +90,8 @@ static int64_t limit_ms(const struct http *http, enum phase phase)
     return INT64_MAX;
 }
 
-/* A request that waits is out of libmicrohttpd's sight, so nobody would notice that its client has hung up. */
+/* A request that waits is out of libmicrohttpd's sight, so nobody would notice that its
+ * client has hung up. */
 static void look_after_waiting(struct connection *c)
 {
     struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
@@ -112,7 +120,7 @@ static void on_sweep(uv_timer_t *timer)
     http_run(http);
 }
 
-/* -- the loop ------------------------------------------------------------------------------------------ */
+/* -- the loop ------------------------------------------------------------------------ */
 
 static void on_timeout(uv_timer_t *timer)
 {
@@ -171,7 +179,8 @@ static void on_stop(uv_async_t *async)
     close(MHD_quiesce_daemon(http->daemon)); /* nobody new */
 }
 
-/* A request that nobody answers in time is left behind: whoever holds it may still call back, so it is not freed. */
+/* A request that nobody answers in time is left behind: whoever holds it may still call
+ * back, so it is not freed. */
 static void abandon_waiting(struct http *http)
 {
     for (struct connection *c = http->connections; c != NULL; c = c->next) {
@@ -187,7 +196,8 @@ static void abandon_waiting(struct http *http)
 static bool has_waiting(const struct http *http)
 {
     for (const struct connection *c = http->connections; c != NULL; c = c->next) {
-        if (c->phase == PHASE_HANDLING || c->phase == PHASE_SENDING || c->phase == PHASE_BODY)
+        if (c->phase == PHASE_HANDLING || c->phase == PHASE_SENDING ||
+            c->phase == PHASE_BODY)
             return true;
     }
     return false;
@@ -221,12 +231,13 @@ static void run_loop(void *arg)
     uv_loop_close(&http->loop);
 }
 
-/* -- start ----------------------------------------------------------------------------------------------- */
+/* -- start --------------------------------------------------------------------------- */
 
 static enum err listen_on(struct http *http, struct buf *why)
 {
     const struct config *c = http->options.config;
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     struct sockaddr_storage bound;
     socklen_t len = sizeof bound;
@@ -247,15 +258,16 @@ static enum err listen_on(struct http *http, struct buf *why)
                 getsockname(fd, (struct sockaddr *)&bound, &len) == 0;
     freeaddrinfo(found);
     if (!good) {
-        buf_addf(why, "cannot listen on %s:%s: %s; choose another --port or --listen", c->listen,
-                 port, strerror(errno));
+        buf_addf(why, "cannot listen on %s:%s: %s; choose another --port or --listen",
+                 c->listen, port, strerror(errno));
         if (fd >= 0)
             close(fd);
         return ERR_CONFIG;
     }
     http->listen_fd = fd;
-    http->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                                   : ((struct sockaddr_in *)&bound)->sin_port);
+    http->port =
+        ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                                          : ((struct sockaddr_in *)&bound)->sin_port);
     return ERR_OK;
 }
 
@@ -295,17 +307,20 @@ static struct MHD_Daemon *start_daemon(struct http *http)
         per_address = is_loopback(c->listen) ? 0 : 64;
     return MHD_start_daemon(
         MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, exchange_step, http,
-        MHD_OPTION_EXTERNAL_LOGGER, log_of_mhd, NULL, /* first, so that it hears of the others */
+        MHD_OPTION_EXTERNAL_LOGGER, log_of_mhd,
+        NULL, /* first, so that it hears of the others */
 #if MHD_VERSION >= 0x00097701
         MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1,
 #else
-        MHD_OPTION_STRICT_FOR_CLIENT, -1, /* the level that refuses a space before the colon */
+        MHD_OPTION_STRICT_FOR_CLIENT,
+        -1, /* the level that refuses a space before the colon */
 #endif
         MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)HEADER_BYTES_MAX * 2, MHD_OPTION_CONNECTION_LIMIT, (unsigned)c->connections_max,
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, per_address, MHD_OPTION_NOTIFY_CONNECTION,
-        on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, exchange_ended, http,
-        MHD_OPTION_URI_LOG_CALLBACK, exchange_target, http, MHD_OPTION_END);
+        (size_t)HEADER_BYTES_MAX * 2, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)c->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT, per_address,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_NOTIFY_COMPLETED,
+        exchange_ended, http, MHD_OPTION_URI_LOG_CALLBACK, exchange_target, http,
+        MHD_OPTION_END);
 }
 
 static enum err start_loop(struct http *http)
@@ -328,7 +343,8 @@ static enum err start_loop(struct http *http)
     return uv_thread_create(&http->thread, run_loop, http) == 0 ? ERR_OK : ERR_NO_MEMORY;
 }
 
-enum err http_open(const struct http_options *options, struct http **out_http, struct buf *why)
+enum err http_open(const struct http_options *options, struct http **out_http,
+                   struct buf *why)
 {
     struct http *http = calloc(1, sizeof *http);
     enum err e;

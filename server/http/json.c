@@ -1,7 +1,8 @@
-/* One recursive descent over the bytes, without a tree: about what memchr-speed allows, and nothing is rewritten.
- * Rejected: jansson for the bodies of jobs (34 us for 1 KiB, and 1.10 comes back as 1.1000000000000001). Duplicate keys
- * are found by comparing each key with those before it in its object, up to a count beyond which nobody writes JSON by
- * hand; larger objects are sorted. */
+/* One recursive descent over the bytes, without a tree: about what memchr-speed allows,
+ * and nothing is rewritten. Rejected: jansson for the bodies of jobs (34 us for 1 KiB,
+ * and 1.10 comes back as 1.1000000000000001). Duplicate keys are found by comparing each
+ * key with those before it in its object, up to a count beyond which nobody writes JSON
+ * by hand; larger objects are sorted. */
 #include "server/http/json.h"
 
 #include <stdio.h>
@@ -34,7 +35,8 @@ static bool fail(struct scan *s, enum err e, const char *what)
 
 static void skip_space(struct scan *s)
 {
-    while (s->at < s->end && (*s->at == ' ' || *s->at == '\t' || *s->at == '\n' || *s->at == '\r'))
+    while (s->at < s->end &&
+           (*s->at == ' ' || *s->at == '\t' || *s->at == '\n' || *s->at == '\r'))
         s->at++;
 }
 
@@ -51,9 +53,10 @@ static size_t push_pointer(struct scan *s, const char *part, size_t len)
     return before;
 }
 
-/* -- strings ---------------------------------------------------------------------------------------- */
+/* -- strings ------------------------------------------------------------------------- */
 
-/* The length of a well-formed UTF-8 sequence (RFC 3629: no overlong forms, no surrogates, up to U+10FFFF), or 0. */
+/* The length of a well-formed UTF-8 sequence (RFC 3629: no overlong forms, no surrogates,
+ * up to U+10FFFF), or 0. */
 static size_t utf8_len(const unsigned char *p, size_t left)
 {
     unsigned char c = p[0];
@@ -68,7 +71,8 @@ static size_t utf8_len(const unsigned char *p, size_t left)
         return 3;
     }
     if (c >= 0xf0 && c <= 0xf4) {
-        if (left < 4 || (p[1] & 0xc0) != 0x80 || (p[2] & 0xc0) != 0x80 || (p[3] & 0xc0) != 0x80)
+        if (left < 4 || (p[1] & 0xc0) != 0x80 || (p[2] & 0xc0) != 0x80 ||
+            (p[3] & 0xc0) != 0x80)
             return 0;
         return (c == 0xf0 && p[1] < 0x90) || (c == 0xf4 && p[1] > 0x8f) ? 0 : 4;
     }
@@ -107,8 +111,9 @@ static bool scan_unicode(struct scan *s)
     s->at += 4;
     if (unit < 0xd800 || unit > 0xdfff)
         return true;
-    int low = s->end - s->at >= 6 && s->at[0] == '\\' && s->at[1] == 'u' ? hex4(s->at + 2, s->end)
-                                                                        : -1;
+    int low = s->end - s->at >= 6 && s->at[0] == '\\' && s->at[1] == 'u'
+                  ? hex4(s->at + 2, s->end)
+                  : -1;
     if (unit > 0xdbff || low < 0xdc00 || low > 0xdfff)
         return fail(s, ERR_INVALID, "a lone surrogate cannot be stored");
     s->at += 6;
@@ -155,7 +160,7 @@ static bool scan_string(struct scan *s)
     return fail(s, ERR_BAD_REQUEST, "the string does not end");
 }
 
-/* -- numbers and words ------------------------------------------------------------------------------- */
+/* -- numbers and words --------------------------------------------------------------- */
 
 static bool scan_digits(struct scan *s)
 {
@@ -198,7 +203,7 @@ static bool scan_word(struct scan *s, const char *word)
     return true;
 }
 
-/* -- objects and arrays ------------------------------------------------------------------------------- */
+/* -- objects and arrays -------------------------------------------------------------- */
 
 enum { KEYS_KEPT = 64 };
 
@@ -216,7 +221,8 @@ static int compare_keys(const void *a, const void *b)
     return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
 }
 
-/* Keys are compared as they are written: two spellings of one key, by an escape, pass as two. */
+/* Keys are compared as they are written: two spellings of one key, by an escape, pass as
+ * two. */
 static bool add_key(struct scan *s, struct keys *k, const char *text, size_t len)
 {
     if (k->n < KEYS_KEPT && k->all == k->few) {

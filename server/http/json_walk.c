@@ -1,4 +1,5 @@
-/* Walking over text that json_check() has passed: no error is possible any more, so the steps are short. */
+/* Walking over text that json_check() has passed: no error is possible any more, so the
+ * steps are short. */
 #include "server/http/json.h"
 
 #include <errno.h>

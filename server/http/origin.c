@@ -1,7 +1,8 @@
-/* Who may ask. A web page anywhere can make a browser send `POST http://localhost:8080/jobs/33/cancel` without a preflight, so
- * a request that changes something is refused when a browser says that it comes from another site; and a name that
- * somebody else's DNS points at us (rebinding) is not answered for. Programs that are not browsers send neither header
- * and are not touched. */
+/* Who may ask. A web page anywhere can make a browser send `POST
+ * http://localhost:8080/jobs/33/cancel` without a preflight, so a request that changes
+ * something is refused when a browser says that it comes from another site; and a name
+ * that somebody else's DNS points at us (rebinding) is not answered for. Programs that
+ * are not browsers send neither header and are not touched. */
 #include "server/http/private.h"
 
 #include <arpa/inet.h>
@@ -51,7 +52,8 @@ static bool host_is_ours(const struct config *config, const char *host)
     size_t len = name_len(host);
 
     return is_address(host, len) || list_has("localhost", host, len) ||
-           list_has(config->listen, host, len) || list_has(config->allowed_hosts, host, len);
+           list_has(config->listen, host, len) ||
+           list_has(config->allowed_hosts, host, len);
 }
 
 static bool is_same_origin(const char *origin, const char *host)
@@ -77,10 +79,13 @@ enum err origin_check(struct request *req)
         return req_fail(req, ERR_MISDIRECTED, "%.200s is not one of allowed_hosts", host);
     if (is_safe(req->method))
         return ERR_OK;
-    if (origin != NULL && !is_same_origin(origin, host) && !origin_is_allowed(config, origin))
-        return req_fail(req, ERR_FORBIDDEN_ORIGIN, "%.200s is not one of allowed_origins", origin);
+    if (origin != NULL && !is_same_origin(origin, host) &&
+        !origin_is_allowed(config, origin))
+        return req_fail(req, ERR_FORBIDDEN_ORIGIN, "%.200s is not one of allowed_origins",
+                        origin);
     if (origin == NULL && site != NULL && strcmp(site, "same-origin") != 0 &&
         strcmp(site, "none") != 0)
-        return req_fail(req, ERR_FORBIDDEN_ORIGIN, "a %.40s request without an Origin", site);
+        return req_fail(req, ERR_FORBIDDEN_ORIGIN, "a %.40s request without an Origin",
+                        site);
     return ERR_OK;
 }

@@ -1,4 +1,5 @@
-/* private: what the files of server/http/ share. Everything here belongs to the HTTP thread. */
+/* private: what the files of server/http/ share. Everything here belongs to the HTTP
+ * thread. */
 #ifndef BELAY_HTTP_PRIVATE_H
 #define BELAY_HTTP_PRIVATE_H
 
@@ -20,8 +21,16 @@ enum {
     REQUEST_ID_MAX = 64,
 };
 
-/* Where a connection stands, and since when: each phase has a deadline that bytes do not push back. */
-enum phase { PHASE_FRESH, PHASE_IDLE, PHASE_HEAD, PHASE_BODY, PHASE_HANDLING, PHASE_SENDING };
+/* Where a connection stands, and since when: each phase has a deadline that bytes do not
+ * push back. */
+enum phase {
+    PHASE_FRESH,
+    PHASE_IDLE,
+    PHASE_HEAD,
+    PHASE_BODY,
+    PHASE_HANDLING,
+    PHASE_SENDING
+};
 
 struct connection {
     struct http *http;
@@ -29,8 +38,9 @@ struct connection {
     int fd;
     enum phase phase;
     int64_t since_ms;
-    char target[TARGET_BYTES_MAX + 1]; /* the raw request target of the request under way */
-    size_t target_len;                 /* may be larger than what was kept */
+    char target[TARGET_BYTES_MAX +
+                1];    /* the raw request target of the request under way */
+    size_t target_len; /* may be larger than what was kept */
     struct request *request;
 };
 
@@ -103,7 +113,8 @@ struct request {
 };
 
 /* http.c */
-void http_run(struct http *http); /* lets libmicrohttpd work off what is ready; needed after every resume */
+void http_run(struct http *http); /* lets libmicrohttpd work off what is ready; needed
+                                     after every resume */
 
 /* exchange.c: one request from its first byte to its last */
 enum MHD_Result exchange_step(void *cls, struct MHD_Connection *mhd, const char *url,

@@ -1,8 +1,7 @@
 /* What handlers see: what came, memory, and the reply. */
-#include "server/http/private.h"
-
 #include "server/core/clock.h"
 #include "server/core/log.h"
+#include "server/http/private.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -13,7 +12,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* -- memory ------------------------------------------------------------------------------------------- */
+/* -- memory -------------------------------------------------------------------------- */
 
 void *req_alloc(struct request *req, size_t size)
 {
@@ -65,7 +64,7 @@ char *req_printf(struct request *req, const char *format, ...)
     return text;
 }
 
-/* -- what came ------------------------------------------------------------------------------------------ */
+/* -- what came ----------------------------------------------------------------------- */
 
 void *req_context(const struct request *req)
 {
@@ -111,7 +110,8 @@ static bool parse_id(const char *text, int64_t *out)
     return true;
 }
 
-enum err req_path_id(struct request *req, const char *name, enum err not_found, int64_t *out)
+enum err req_path_id(struct request *req, const char *name, enum err not_found,
+                     int64_t *out)
 {
     const char *text = req_path(req, name);
 
@@ -151,8 +151,9 @@ enum err req_query_int(struct request *req, const char *name, int64_t least, int
     errno = 0;
     int64_t value = strtoll(text, &end, 10);
     if (errno != 0 || end == text || *end != '\0' || value < least || value > most)
-        return req_fail(req, ERR_BAD_QUERY, "%s=%s: use an integer from %" PRId64 " to %" PRId64,
-                        name, text, least, most);
+        return req_fail(req, ERR_BAD_QUERY,
+                        "%s=%s: use an integer from %" PRId64 " to %" PRId64, name, text,
+                        least, most);
     *inout = value;
     return ERR_OK;
 }
@@ -208,7 +209,7 @@ bool req_is_gone(const struct request *req)
     return req->gone;
 }
 
-/* -- the reply ------------------------------------------------------------------------------------------- */
+/* -- the reply ----------------------------------------------------------------------- */
 
 void req_set_header(struct request *req, const char *name, const char *value)
 {
@@ -219,8 +220,9 @@ void req_set_header(struct request *req, const char *name, const char *value)
         }
     }
     assert(req->n_headers < REPLY_HEADERS_MAX);
-    req->headers[req->n_headers++] = (struct header){
-        .name = req_strdup(req, name, strlen(name)), .value = req_strdup(req, value, strlen(value))};
+    req->headers[req->n_headers++] =
+        (struct header){.name = req_strdup(req, name, strlen(name)),
+                        .value = req_strdup(req, value, strlen(value))};
 }
 
 static const char *reply_header(const struct request *req, const char *name)
@@ -244,8 +246,8 @@ static bool is_not_modified(const struct request *req, int status)
     return strcmp(given, "*") == 0 || strstr(given, etag) != NULL;
 }
 
-void req_reply(struct request *req, int status, const char *content_type, const char *body,
-               size_t len)
+void req_reply(struct request *req, int status, const char *content_type,
+               const char *body, size_t len)
 {
     if (req->abandoned || req->answered)
         return;
@@ -269,7 +271,7 @@ void req_reply(struct request *req, int status, const char *content_type, const 
     }
 }
 
-/* -- problems ----------------------------------------------------------------------------------------------- */
+/* -- problems ------------------------------------------------------------------------ */
 
 enum err req_fail(struct request *req, enum err e, const char *format, ...)
 {
@@ -281,7 +283,8 @@ enum err req_fail(struct request *req, enum err e, const char *format, ...)
     return e;
 }
 
-enum err req_fail_at(struct request *req, enum err e, const char *pointer, const char *format, ...)
+enum err req_fail_at(struct request *req, enum err e, const char *pointer,
+                     const char *format, ...)
 {
     struct field_error *error = req_alloc(req, sizeof *error);
     va_list args;
@@ -293,7 +296,8 @@ enum err req_fail_at(struct request *req, enum err e, const char *pointer, const
     *req->last_error = error;
     req->last_error = &error->next;
     if (req->detail == NULL)
-        req->detail = req_printf(req, "%s: %s", *pointer != '\0' ? pointer : "the body", error->detail);
+        req->detail = req_printf(req, "%s: %s", *pointer != '\0' ? pointer : "the body",
+                                 error->detail);
     return e;
 }
 
@@ -344,7 +348,7 @@ void req_error(struct request *req, enum err e)
     buf_release(&b);
 }
 
-/* -- time ----------------------------------------------------------------------------------------------------- */
+/* -- time ---------------------------------------------------------------------------- */
 
 static void free_timer(uv_handle_t *handle)
 {
@@ -377,7 +381,8 @@ static void on_timer(uv_timer_t *timer)
     http_run(http); /* it has probably been answered, and resumed */
 }
 
-/* libuv's handles outlive uv_close() by a turn of the loop, so the timer is not part of the request. */
+/* libuv's handles outlive uv_close() by a turn of the loop, so the timer is not part of
+ * the request. */
 void req_timer_start(struct request *req, int64_t ms, req_timer_fn *fn, void *arg)
 {
     req_timer_stop(req);

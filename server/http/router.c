@@ -1,10 +1,12 @@
-/* A linear walk over some twenty routes, part by part: shorter than a tree, and nothing against the rest of a request. */
+/* A linear walk over some twenty routes, part by part: shorter than a tree, and nothing
+ * against the rest of a request. */
 #include "server/http/router.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Compares one path with one template; fills `out` with what stands for its {parameters}. */
+/* Compares one path with one template; fills `out` with what stands for its {parameters}.
+ */
 static bool path_matches(const char *pattern, const char *path, struct route_match *out)
 {
     out->n_params = 0;
@@ -13,10 +15,11 @@ static bool path_matches(const char *pattern, const char *path, struct route_mat
         if (pattern[0] == '{') {
             if (path_len == 0 || out->n_params == ROUTE_PARAMS_MAX)
                 return false;
-            out->params[out->n_params++] = (struct path_param){.name = pattern + 1,
-                                                               .name_len = pattern_len - 2,
-                                                               .text = path,
-                                                               .text_len = path_len};
+            out->params[out->n_params++] =
+                (struct path_param){.name = pattern + 1,
+                                    .name_len = pattern_len - 2,
+                                    .text = path,
+                                    .text_len = path_len};
         } else if (pattern_len != path_len || memcmp(pattern, path, path_len) != 0) {
             return false;
         }

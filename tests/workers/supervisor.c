@@ -148,7 +148,7 @@ Test(supervisor, nothing_survives_a_kill_9_of_the_service)
     pid_t service = fork();
     if (service == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* should the test fail */
-        process_zygote_stop(); /* the zygote that it inherited is the test's */
+        process_zygote_stop();            /* the zygote that it inherited is the test's */
         if (process_zygote_start() != ERR_OK)
             _exit(1);
         struct process *p =
