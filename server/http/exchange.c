@@ -9,6 +9,7 @@
 #include "server/http/private.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,8 @@ static struct request *request_new(struct http *http, struct connection *c,
     if (req == NULL)
         return NULL;
     memset(req, 0, offsetof(struct request, first)); /* the arena needs no clearing */
+    req->arena = req->first;
+    req->room = sizeof req->first;
     req->http = http;
     req->connection = c;
     req->mhd = mhd;

@@ -16,7 +16,8 @@
 enum {
     HEADER_BYTES_MAX = 16 * 1024,
     TARGET_BYTES_MAX = 4 * 1024,
-    ARENA_BLOCK = 2048,
+    ARENA_FIRST = 2048,
+    ARENA_NEXT = 16 * 1024,
     REPLY_HEADERS_MAX = 12,
     REQUEST_ID_MAX = 64,
 };
@@ -67,7 +68,7 @@ struct http {
 
 struct arena_block {
     struct arena_block *next;
-    char bytes[];
+    _Alignas(16) char bytes[];
 };
 
 struct header {
@@ -108,8 +109,9 @@ struct request {
     void *timer_arg;
     /* memory */
     struct arena_block *blocks;
-    size_t used;
-    char first[ARENA_BLOCK];
+    char *arena; /* the block in use */
+    size_t used, room;
+    _Alignas(16) char first[ARENA_FIRST];
 };
 
 /* http.c */

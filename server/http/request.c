@@ -17,21 +17,23 @@
 void *req_alloc(struct request *req, size_t size)
 {
     size_t aligned = (size + 15) & ~(size_t)15;
-    struct arena_block *block;
 
-    if (req->used + aligned <= sizeof req->first) {
-        char *p = req->first + req->used;
-        req->used += aligned;
-        return memset(p, 0, size);
+    if (req->used + aligned > req->room) { /* the first block is part of the request */
+        size_t room = aligned > ARENA_NEXT ? aligned : ARENA_NEXT;
+        struct arena_block *block = malloc(sizeof *block + room);
+        if (block == NULL) {
+            log_error("http", "out_of_memory=%zu", size);
+            abort();
+        }
+        block->next = req->blocks;
+        req->blocks = block;
+        req->arena = block->bytes;
+        req->room = room;
+        req->used = 0;
     }
-    block = calloc(1, sizeof *block + aligned + 16);
-    if (block == NULL) {
-        log_error("http", "out_of_memory=%zu", size);
-        abort();
-    }
-    block->next = req->blocks;
-    req->blocks = block;
-    return (void *)(((uintptr_t)block->bytes + 15) & ~(uintptr_t)15);
+    char *p = req->arena + req->used;
+    req->used += aligned;
+    return memset(p, 0, size);
 }
 
 char *req_strdup(struct request *req, const char *text, size_t len)
@@ -158,6 +160,21 @@ enum err req_query_int(struct request *req, const char *name, int64_t least, int
     return ERR_OK;
 }
 
+enum err req_query_text(struct request *req, const char *name, size_t most, const char **inout)
+{
+    const char *text = req_query(req, name);
+    size_t len = 0;
+
+    if (text == NULL)
+        return ERR_OK;
+    for (const char *c = text; *c != '\0'; c++)
+        len += ((unsigned char)*c & 0xc0) != 0x80; /* characters, not bytes */
+    if (len > most)
+        return req_fail(req, ERR_BAD_QUERY, "%s has %zu characters; at most %zu", name, len, most);
+    *inout = text;
+    return ERR_OK;
+}
+
 const char *req_header(const struct request *req, const char *name)
 {
     return MHD_lookup_connection_value(req->mhd, MHD_HEADER_KIND, name);
@@ -225,7 +242,7 @@ void req_set_header(struct request *req, const char *name, const char *value)
                         .value = req_strdup(req, value, strlen(value))};
 }
 
-static const char *reply_header(const struct request *req, const char *name)
+const char *req_reply_header(const struct request *req, const char *name)
 {
     for (int i = 0; i < req->n_headers; i++) {
         if (strcasecmp(req->headers[i].name, name) == 0)
@@ -237,7 +254,7 @@ static const char *reply_header(const struct request *req, const char *name)
 /* If-None-Match compares weakly: a W/ in front does not matter (RFC 9110, 13.1.2). */
 static bool is_not_modified(const struct request *req, int status)
 {
-    const char *etag = reply_header(req, "ETag");
+    const char *etag = req_reply_header(req, "ETag");
     const char *given = req_header(req, "If-None-Match");
 
     if (status != 200 || etag == NULL || given == NULL ||

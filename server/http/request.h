@@ -55,6 +55,10 @@ enum err req_query_bool(struct request *req, const char *name, bool *inout) MUST
 enum err req_query_int(struct request *req, const char *name, int64_t least, int64_t most,
                        int64_t *inout) MUST_CHECK;
 
+/* A text of at most `most` characters. */
+enum err req_query_text(struct request *req, const char *name, size_t most,
+                        const char **inout) MUST_CHECK;
+
 /* First value of a header, or NULL. */
 const char *req_header(const struct request *req, const char *name);
 
@@ -78,6 +82,9 @@ char *req_printf(struct request *req, const char *format, ...) PRINTF_LIKE(2, 3)
 /* -- what goes ----------------------------------------------------------------------- */
 
 void req_set_header(struct request *req, const char *name, const char *value);
+
+/* What req_set_header() has set, or NULL. */
+const char *req_reply_header(const struct request *req, const char *name);
 
 /* Queues the reply; `body` is copied. content_type NULL: application/json. Handles
  * If-None-Match (304) for GET when an ETag header has been set. */

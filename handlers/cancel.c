@@ -1,0 +1,167 @@
+/* cancelJob: POST /jobs/{jobId}/cancel. Every answer tells what happened; the database decided it. */
+#include "handlers/cancellation.h"
+
+#include "build/gen/operations.h"
+#include "handlers/fields.h"
+#include "handlers/wait.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GRACE_MAX = 86400, ATTEMPT_MAX = 32767 };
+
+static enum err read_query_options(struct request *req, struct cancel_options *opt)
+{
+    const char *only_if = req_query(req, "only_if");
+    enum err e = req_query_bool(req, "abort", &opt->abort);
+
+    if (e == ERR_OK)
+        e = req_query_bool(req, "delete", &opt->delete);
+    if (e == ERR_OK)
+        e = req_query_int(req, "grace_seconds", 0, GRACE_MAX, &opt->grace_seconds);
+    if (e == ERR_OK)
+        e = req_query_int(req, "attempt", 0, ATTEMPT_MAX, &opt->attempt);
+    if (e == ERR_OK)
+        e = req_query_text(req, "reason", 1024, &opt->reason);
+    if (e == ERR_OK)
+        e = req_query_text(req, "actor", 255, &opt->actor);
+    if (only_if != NULL)
+        opt->only_if = req_printf(req, "{%s}", only_if);
+    return e;
+}
+
+/* The body says the same things, and wins. */
+static enum err read_body_options(struct request *req, struct cancel_options *opt)
+{
+    static const struct field fields[] = {
+        {"abort", FIELD_BOOL, offsetof(struct cancel_options, abort), 0, 0},
+        {"delete", FIELD_BOOL, offsetof(struct cancel_options, delete), 0, 0},
+        {"reason", FIELD_TEXT, offsetof(struct cancel_options, reason), 0, 1024},
+        {"actor", FIELD_TEXT, offsetof(struct cancel_options, actor), 0, 255},
+        {"grace_seconds", FIELD_INT, offsetof(struct cancel_options, grace_seconds), 0, GRACE_MAX},
+        {"only_if", FIELD_STRINGS, offsetof(struct cancel_options, only_if), 0, 6},
+        {"attempt", FIELD_INT, offsetof(struct cancel_options, attempt), 0, ATTEMPT_MAX},
+    };
+    struct span body;
+    size_t len;
+
+    req_body(req, &len);
+    if (len == 0)
+        return ERR_OK;
+    enum err e = fields_check_body(req, JSON_OBJECT, &body);
+    return e == ERR_OK ? fields_read(req, "", body, fields, sizeof fields / sizeof *fields, opt) : e;
+}
+
+/* {todo,doing} or {"todo","doing"}: only words that are statuses. */
+static enum err check_only_if(struct request *req, const char *literal)
+{
+    static const char *const known[] = {"todo", "doing", "succeeded", "failed", "cancelled", "aborted"};
+    const char *p = literal != NULL ? literal + 1 : "";
+
+    while (*p != '\0') {
+        size_t i = 0, len;
+        p += *p == '"';
+        len = strcspn(p, "\",}");
+        while (i < 6 && (strlen(known[i]) != len || memcmp(known[i], p, len) != 0))
+            i++;
+        if (i == 6)
+            return req_fail_at(req, ERR_INVALID, "/only_if",
+                               "%.*s is not a status: todo, doing, succeeded, failed, cancelled, aborted", (int)len, p);
+        p += len;
+        p += strspn(p, "\",}");
+    }
+    return ERR_OK;
+}
+
+static enum err read_options(struct request *req, struct cancel_options *opt)
+{
+    *opt = (struct cancel_options){.grace_seconds = -1, .attempt = -1};
+    enum err e = read_query_options(req, opt);
+
+    if (e == ERR_OK)
+        e = read_body_options(req, opt);
+    return e == ERR_OK ? check_only_if(req, opt->only_if) : e;
+}
+
+/* -- the answer -------------------------------------------------------------------------------------------- */
+
+/* 200 once the job has stopped, with what came of it; 202 while it has not. */
+static void reply_waited(struct request *req, const struct db_rows *rows)
+{
+    const char *result = row_text(rows, 0, ANSWER_RESULT);
+    bool running = strcmp(result, "aborting") == 0;
+
+    if (!row_is_null(rows, 0, ANSWER_ETAG))
+        set_etag(req, row_text(rows, 0, ANSWER_ETAG));
+    reply_answer(req, running ? 202 : 200, result, row_text(rows, 0, ANSWER_JOB),
+                 row_text(rows, 0, ANSWER_CANCELLATION));
+}
+
+static void look_again(struct request *req, int64_t job_id)
+{
+    struct db_value *v = submit_values(req, SQL_cancellation_outcome, 1);
+    const char *location = req_reply_header(req, "Location");
+
+    v[0] = db_int(job_id);
+    v[1] = db_int(location != NULL ? strtoll(strrchr(location, '/') + 1, NULL, 10) : 0);
+    enum err e = submit(req, LANE_READ, SQL_cancellation_outcome, 1, v, reply_waited);
+    if (e != ERR_OK)
+        req_error(req, e);
+}
+
+static void reply_aborting(struct request *req, const struct db_rows *rows)
+{
+    struct cancel_options opt;
+    int64_t job_id, seconds;
+
+    if (read_options(req, &opt) != ERR_OK || req_wait_seconds(req, &seconds) != ERR_OK ||
+        req_path_id(req, "jobId", ERR_JOB_NOT_FOUND, &job_id) != ERR_OK)
+        return; /* they were good a moment ago */
+    tell_worker(req, rows, &opt);
+    set_receipt_location(req, job_id, row_int(rows, 0, ANSWER_N));
+    if (seconds > 0)
+        wait_for_end(req, job_id, seconds, look_again);
+    else
+        reply_waited(req, rows);
+}
+
+static void reply_cancel(struct request *req, const struct db_rows *rows)
+{
+    const char *result = row_text(rows, 0, ANSWER_RESULT);
+
+    if (strcmp(result, "aborting") == 0)
+        reply_aborting(req, rows);
+    else if (strcmp(result, "cancelled") == 0 || strncmp(result, "already_", 8) == 0)
+        reply_waited(req, rows);
+    else
+        reply_refusal(req, result, row_text(rows, 0, ANSWER_STATUS), row_text(rows, 0, ANSWER_ETAG),
+                      row_text(rows, 0, ANSWER_JOB), row_text(rows, 0, ANSWER_CANCELLATION));
+}
+
+enum err cancel_job(struct request *req)
+{
+    struct cancel_options opt;
+    int64_t job_id, seconds;
+    enum err e = req_path_id(req, "jobId", ERR_JOB_NOT_FOUND, &job_id);
+
+    if (e == ERR_OK)
+        e = read_options(req, &opt);
+    if (e == ERR_OK)
+        e = req_wait_seconds(req, &seconds);
+    if (e != ERR_OK)
+        return e;
+    struct db_value *v = submit_values(req, SQL_job_cancel, 1);
+    v[0] = db_int(job_id);
+    v[1] = db_int(opt.abort);
+    v[2] = db_int(opt.delete);
+    v[3] = db_text(opt.reason);
+    v[4] = db_text(opt.actor);
+    v[5] = db_text("user");
+    v[6] = opt.grace_seconds < 0 ? db_null() : db_int(opt.grace_seconds);
+    v[7] = db_text(opt.only_if);
+    v[8] = opt.attempt < 0 ? db_null() : db_int(opt.attempt);
+    v[9] = db_text(if_match(req));
+    return submit(req, LANE_CONTROL, SQL_job_cancel, 1, v, reply_cancel);
+}

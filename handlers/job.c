@@ -1,0 +1,225 @@
+/* getJob and listJobs. */
+#include "build/gen/operations.h"
+#include "handlers/submit.h"
+#include "handlers/time.h"
+#include "handlers/wait.h"
+#include "server/core/cleanup.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { LIMIT_DEFAULT = 50, LIMIT_MAX = 200 };
+
+/* -- getJob ---------------------------------------------------------------------------------------------- */
+
+enum { JOB_ORD, JOB_ID, JOB_STATUS, JOB_ETAG, JOB_JSON };
+
+static void reply_job(struct request *req, const struct db_rows *rows)
+{
+    if (rows->count == 0) {
+        req_error(req, req_fail(req, ERR_JOB_NOT_FOUND, "there is no job %s",
+                                req_path(req, "jobId")));
+        return;
+    }
+    set_etag(req, row_text(rows, 0, JOB_ETAG));
+    req_reply(req, 200, NULL, row_text(rows, 0, JOB_JSON), (size_t)row_len(rows, 0, JOB_JSON));
+}
+
+static enum err ask(struct request *req, int64_t job_id, reply_fn *reply)
+{
+    struct db_value *v = submit_values(req, SQL_job_get, 1);
+
+    v[0] = db_int(job_id);
+    return submit(req, LANE_READ, SQL_job_get, 1, v, reply);
+}
+
+static void look_again(struct request *req, int64_t job_id)
+{
+    enum err e = ask(req, job_id, reply_job);
+
+    if (e != ERR_OK)
+        req_error(req, e);
+}
+
+/* The first look of a request that waits: only a job that has not ended is waited for. */
+static void reply_or_wait(struct request *req, const struct db_rows *rows)
+{
+    const char *status = rows->count > 0 ? row_text(rows, 0, JOB_STATUS) : "";
+    int64_t seconds;
+
+    if ((strcmp(status, "todo") == 0 || strcmp(status, "doing") == 0) &&
+        req_wait_seconds(req, &seconds) == ERR_OK)
+        wait_for_end(req, row_int(rows, 0, JOB_ID), seconds, look_again);
+    else
+        reply_job(req, rows);
+}
+
+enum err get_job(struct request *req)
+{
+    int64_t job_id, seconds;
+    enum err e = req_path_id(req, "jobId", ERR_JOB_NOT_FOUND, &job_id);
+
+    if (e == ERR_OK)
+        e = req_wait_seconds(req, &seconds);
+    return e == ERR_OK ? ask(req, job_id, seconds > 0 ? reply_or_wait : reply_job) : e;
+}
+
+/* -- listJobs -------------------------------------------------------------------------------------------- */
+
+/* The columns of job_list.sql's parameters. */
+enum { LIST_STATUSES, LIST_QUEUE, LIST_TASK, LIST_TAG, LIST_LOCK, LIST_AFTER, LIST_BEFORE, LIST_ASCENDING,
+       LIST_AFTER_ID, LIST_LIMIT, LIST_PARAMS };
+
+/* status=todo,doing -> {todo,doing}; NULL for a word that is no status. */
+static const char *statuses_literal(struct request *req, const char *list)
+{
+    static const char *const known[] = {"todo", "doing", "succeeded", "failed", "cancelled", "aborted"};
+
+    for (const char *p = list;; p++) {
+        size_t len = strcspn(p, ","), i = 0;
+        while (i < 6 && (strlen(known[i]) != len || memcmp(known[i], p, len) != 0))
+            i++;
+        if (i == 6)
+            return NULL;
+        p += len;
+        if (*p == '\0')
+            break;
+    }
+    return req_printf(req, "{%s}", list);
+}
+
+static enum err read_time_filter(struct request *req, const char *name, struct db_value *out)
+{
+    const char *text = req_query(req, name);
+    int64_t us;
+
+    if (text == NULL)
+        return ERR_OK;
+    if (!time_parse(text, strlen(text), &us))
+        return req_fail(req, ERR_BAD_QUERY, "%s=%s: use a time with offset, as 2026-11-23T20:00:00Z",
+                        name, text);
+    *out = db_int(us);
+    return ERR_OK;
+}
+
+/* A cursor is the direction and the last id of the page before: opaque to clients, readable to us. */
+static enum err read_cursor(struct request *req, bool ascending, struct db_value *out)
+{
+    const char *text = req_query(req, "cursor");
+    char *end;
+
+    if (text == NULL)
+        return ERR_OK;
+    int64_t id = text[0] != '\0' ? strtoll(text + 1, &end, 36) : 0;
+    if (text[0] != (ascending ? 'a' : 'd') || id <= 0 || *end != '\0')
+        return req_fail(req, ERR_BAD_QUERY, "cursor=%s is not the next_cursor of such a list", text);
+    *out = db_int(id);
+    return ERR_OK;
+}
+
+static enum err read_sort(struct request *req, bool *out_ascending)
+{
+    const char *sort = req_query(req, "sort");
+
+    *out_ascending = sort != NULL && strcmp(sort, "created_at") == 0;
+    if (sort == NULL || *out_ascending || strcmp(sort, "-created_at") == 0)
+        return ERR_OK;
+    return req_fail(req, ERR_BAD_QUERY, "sort=%s: use created_at or -created_at", sort);
+}
+
+static enum err read_filters(struct request *req, struct db_value *v)
+{
+    const char *status = req_query(req, "status");
+    const char *literal = status != NULL ? statuses_literal(req, status) : NULL;
+    bool ascending;
+    int64_t limit = LIMIT_DEFAULT;
+    enum err e = read_sort(req, &ascending);
+
+    if (status != NULL && literal == NULL)
+        return req_fail(req, ERR_BAD_QUERY,
+                        "status=%s: use todo, doing, succeeded, failed, cancelled, aborted", status);
+    v[LIST_STATUSES] = db_text(literal);
+    v[LIST_QUEUE] = db_text(req_query(req, "queue"));
+    v[LIST_TASK] = db_text(req_query(req, "task"));
+    v[LIST_TAG] = db_text(req_query(req, "tag"));
+    v[LIST_LOCK] = db_text(req_query(req, "lock"));
+    v[LIST_AFTER] = v[LIST_BEFORE] = v[LIST_AFTER_ID] = db_null();
+    v[LIST_ASCENDING] = db_int(ascending);
+    if (e == ERR_OK)
+        e = read_time_filter(req, "created_after", &v[LIST_AFTER]);
+    if (e == ERR_OK)
+        e = read_time_filter(req, "created_before", &v[LIST_BEFORE]);
+    if (e == ERR_OK)
+        e = read_cursor(req, ascending, &v[LIST_AFTER_ID]);
+    if (e == ERR_OK)
+        e = req_query_int(req, "limit", 1, LIMIT_MAX, &limit);
+    v[LIST_LIMIT] = db_int(limit + 1); /* one more tells whether there is a next page */
+    return e;
+}
+
+static const char *base36(struct request *req, int64_t id)
+{
+    char text[16], *p = text + sizeof text;
+
+    *--p = '\0';
+    do
+        *--p = "0123456789abcdefghijklmnopqrstuvwxyz"[id % 36];
+    while ((id /= 36) > 0);
+    return req_strdup(req, p, strlen(p));
+}
+
+/* The raw query of this request without its cursor, for Link. */
+static void add_next_link(struct request *req, const char *cursor)
+{
+    static const char *const names[] = {"status", "queue",         "task",           "tag",
+                                        "lock",   "created_after", "created_before", "sort",
+                                        "limit"};
+    CLEANUP(buf_release) struct buf link = BUF_INIT;
+
+    buf_addf(&link, "</jobs?cursor=%s", cursor);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *value = req_query(req, names[i]);
+        if (value == NULL)
+            continue;
+        buf_addf(&link, "&%s=", names[i]);
+        for (; *value != '\0'; value++) {
+            bool plain = strchr("&%#+<>\" ", *value) == NULL && (unsigned char)*value < 0x7f;
+            buf_addf(&link, plain ? "%c" : "%%%02X", (unsigned char)*value);
+        }
+    }
+    buf_adds(&link, ">; rel=\"next\"");
+    req_set_header(req, "Link", link.text);
+}
+
+static void reply_page(struct request *req, const struct db_rows *rows)
+{
+    CLEANUP(buf_release) struct buf b = BUF_INIT;
+    const char *sort = req_query(req, "sort"), *cursor = NULL;
+    int64_t limit = LIMIT_DEFAULT;
+    int n = rows->count;
+
+    if (req_query_int(req, "limit", 1, LIMIT_MAX, &limit) == ERR_OK && n > limit) {
+        n = (int)limit;
+        cursor = req_printf(req, "%c%s", sort != NULL && sort[0] == 'c' ? 'a' : 'd',
+                            base36(req, row_int(rows, n - 1, 0)));
+        add_next_link(req, cursor);
+    }
+    buf_adds(&b, "{\"jobs\":[");
+    for (int i = 0; i < n; i++) {
+        if (i > 0)
+            buf_addc(&b, ',');
+        buf_add(&b, row_text(rows, i, 1), (size_t)row_len(rows, i, 1));
+    }
+    buf_addf(&b, cursor != NULL ? "],\"next_cursor\":\"%s\"}" : "],\"next_cursor\":null}", cursor);
+    req_reply(req, 200, NULL, b.text, b.len);
+}
+
+enum err list_jobs(struct request *req)
+{
+    struct db_value *v = submit_values(req, SQL_job_list, 1);
+    enum err e = read_filters(req, v);
+
+    return e == ERR_OK ? submit(req, LANE_READ, SQL_job_list, 1, v, reply_page) : e;
+}

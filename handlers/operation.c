@@ -1,0 +1,97 @@
+/* listTasks, listQueues, listWorkers, livez, readyz, version, openapi: what runs here, and whether it can serve. */
+#include "build/gen/operations.h"
+#include "db/migrate.h"
+#include "handlers/submit.h"
+#include "server/core/cleanup.h"
+
+#include <string.h>
+
+extern const char openapi_document[];
+extern const size_t openapi_document_len;
+
+enum err list_tasks(struct request *req)
+{
+    CLEANUP(buf_release) struct buf b = BUF_INIT;
+    const struct task *const *t = node_tasks(req_app(req)->node);
+
+    buf_adds(&b, "{\"tasks\":[");
+    for (size_t i = 0; t[i] != NULL; i++) {
+        buf_adds(&b, i == 0 ? "{\"name\":" : ",{\"name\":");
+        buf_add_json_string(&b, t[i]->name, strlen(t[i]->name));
+        buf_adds(&b, ",\"description\":");
+        if (t[i]->description != NULL)
+            buf_add_json_string(&b, t[i]->description, strlen(t[i]->description));
+        else
+            buf_adds(&b, "null");
+        buf_addc(&b, '}');
+    }
+    buf_adds(&b, "]}");
+    req_reply(req, 200, NULL, b.text, b.len);
+    return ERR_OK;
+}
+
+static void reply_queues(struct request *req, const struct db_rows *rows)
+{
+    reply_list(req, rows, "queues", 1);
+}
+
+enum err list_queues(struct request *req)
+{
+    return submit(req, LANE_READ, SQL_queue_list, 1, NULL, reply_queues);
+}
+
+static void reply_workers(struct request *req, const struct db_rows *rows)
+{
+    reply_list(req, rows, "workers", 1);
+}
+
+enum err list_workers(struct request *req)
+{
+    struct db_value *v = submit_values(req, SQL_worker_list, 1);
+
+    v[0] = db_int(req_app(req)->config->lease_seconds * 1000);
+    return submit(req, LANE_READ, SQL_worker_list, 1, v, reply_workers);
+}
+
+enum err livez(struct request *req)
+{
+    static const char body[] = "{\"status\":\"ok\"}";
+
+    req_reply(req, 200, NULL, body, sizeof body - 1);
+    return ERR_OK;
+}
+
+static const char *word(bool truth)
+{
+    return truth ? "true" : "false";
+}
+
+enum err readyz(struct request *req)
+{
+    struct app *app = req_app(req);
+    bool database = lanes_are_up(app->lanes), migrated = atomic_load(&app->migrated);
+    bool draining = atomic_load(&app->draining), ready = database && migrated && !draining;
+    const char *body = req_printf(
+        req, "{\"status\":\"%s\",\"database\":%s,\"migrated\":%s,\"draining\":%s}",
+        ready ? "ok" : "unavailable", word(database), word(migrated), word(draining));
+
+    if (!ready)
+        req_set_header(req, "Retry-After", "1");
+    req_reply(req, ready ? 200 : 503, NULL, body, strlen(body));
+    return ERR_OK;
+}
+
+enum err version(struct request *req)
+{
+    const char *body = req_printf(req, "{\"name\":\"belay\",\"version\":\"%s\",\"schema\":%d}",
+                                  BELAY_VERSION, migrate_version());
+
+    req_reply(req, 200, NULL, body, strlen(body));
+    return ERR_OK;
+}
+
+enum err openapi(struct request *req)
+{
+    req_reply(req, 200, NULL, openapi_document, openapi_document_len);
+    return ERR_OK;
+}

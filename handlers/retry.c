@@ -1,0 +1,43 @@
+/* retryJob: POST /jobs/{jobId}/retry. An ended job starts again, by hand. */
+#include "handlers/cancellation.h"
+
+#include "build/gen/operations.h"
+#include "server/core/cleanup.h"
+
+#include <string.h>
+
+/* The columns of job_retry.sql. */
+enum { RETRY_ORD, RETRY_RESULT, RETRY_EXISTING, RETRY_STATUS, RETRY_ETAG, RETRY_JOB, RETRY_QUEUE };
+
+static void reply_retry(struct request *req, const struct db_rows *rows)
+{
+    CLEANUP(buf_release) struct buf b = BUF_INIT;
+    const char *result = row_text(rows, 0, RETRY_RESULT);
+
+    if (strcmp(result, "retried") != 0) {
+        reply_refusal(req, result, row_text(rows, 0, RETRY_STATUS), row_text(rows, 0, RETRY_ETAG),
+                      row_text(rows, 0, RETRY_JOB), NULL);
+        return;
+    }
+    node_wake(req_app(req)->node, row_text(rows, 0, RETRY_QUEUE), 1);
+    set_etag(req, row_text(rows, 0, RETRY_ETAG));
+    buf_addf(&b, "{\"result\":\"retried\",\"job\":%s}", row_text(rows, 0, RETRY_JOB));
+    req_reply(req, 200, NULL, b.text, b.len);
+}
+
+enum err retry_job(struct request *req)
+{
+    int64_t job_id;
+    const char *actor = NULL;
+    enum err e = req_path_id(req, "jobId", ERR_JOB_NOT_FOUND, &job_id);
+
+    if (e == ERR_OK)
+        e = req_query_text(req, "actor", 255, &actor);
+    if (e != ERR_OK)
+        return e;
+    struct db_value *v = submit_values(req, SQL_job_retry, 1);
+    v[0] = db_int(job_id);
+    v[1] = db_text(actor);
+    v[2] = db_text(if_match(req));
+    return submit(req, LANE_CONTROL, SQL_job_retry, 1, v, reply_retry);
+}

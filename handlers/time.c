@@ -1,0 +1,111 @@
+#include "handlers/time.h"
+
+#include "server/core/clock.h"
+
+struct text {
+    const char *at, *end;
+    bool bad;
+};
+
+static int digits(struct text *t, int n)
+{
+    int value = 0;
+
+    for (int i = 0; i < n; i++) {
+        if (t->at == t->end || *t->at < '0' || *t->at > '9') {
+            t->bad = true;
+            return 0;
+        }
+        value = value * 10 + (*t->at++ - '0');
+    }
+    return value;
+}
+
+static void expect(struct text *t, char wanted)
+{
+    if (t->at == t->end || (*t->at | 0x20) != (wanted | 0x20))
+        t->bad = true;
+    else
+        t->at++;
+}
+
+static int64_t fraction_us(struct text *t)
+{
+    int64_t us = 0, unit = US_PER_SECOND / 10;
+
+    if (t->at == t->end || *t->at != '.')
+        return 0;
+    t->at++;
+    us += digits(t, 1) * unit;
+    while (t->at < t->end && *t->at >= '0' && *t->at <= '9') {
+        unit /= 10;
+        us += (*t->at++ - '0') * unit;
+    }
+    return us;
+}
+
+/* Seconds east of UTC. */
+static int offset_seconds(struct text *t)
+{
+    int sign, hours, minutes;
+
+    if (t->at < t->end && (*t->at == 'Z' || *t->at == 'z')) {
+        t->at++;
+        return 0;
+    }
+    sign = t->at < t->end && *t->at == '-' ? -1 : 1;
+    if (t->at == t->end || (*t->at != '+' && *t->at != '-')) {
+        t->bad = true;
+        return 0;
+    }
+    t->at++;
+    hours = digits(t, 2);
+    expect(t, ':');
+    minutes = digits(t, 2);
+    t->bad = t->bad || hours > 23 || minutes > 59;
+    return sign * (hours * 3600 + minutes * 60);
+}
+
+/* Days from 1970-01-01 to a date of the proleptic Gregorian calendar (Howard Hinnant, "chrono-Compatible Low-Level Date
+ * Algorithms", days_from_civil). */
+static int64_t days_from_civil(int year, int month, int day)
+{
+    year -= month <= 2;
+    int era = year / 400, of_era = year - era * 400;
+    int of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+    int day_of_era = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
+
+    return (int64_t)era * 146097 + day_of_era - 719468;
+}
+
+static int days_in_month(int year, int month)
+{
+    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+
+    return days[month - 1] + (month == 2 && leap);
+}
+
+bool time_parse(const char *text, size_t len, int64_t *out_us)
+{
+    struct text t = {.at = text, .end = text + len};
+    int year = digits(&t, 4), month, day, hour, minute, second;
+
+    expect(&t, '-');
+    month = digits(&t, 2);
+    expect(&t, '-');
+    day = digits(&t, 2);
+    expect(&t, 'T');
+    hour = digits(&t, 2);
+    expect(&t, ':');
+    minute = digits(&t, 2);
+    expect(&t, ':');
+    second = digits(&t, 2);
+    int64_t us = fraction_us(&t), east = offset_seconds(&t);
+    if (t.bad || t.at != t.end || year < 1970 || month < 1 || month > 12 || day < 1 ||
+        day > days_in_month(year, month) || hour > 23 || minute > 59 || second > 59)
+        return false;
+    int64_t seconds = days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
+    *out_us = (seconds - east) * US_PER_SECOND + us;
+    return true;
+}
