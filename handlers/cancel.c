@@ -1,7 +1,7 @@
-/* cancelJob: POST /jobs/{jobId}/cancel. Every answer tells what happened; the database decided it. */
-#include "handlers/cancellation.h"
-
+/* cancelJob: POST /jobs/{jobId}/cancel. Every answer tells what happened; the database
+ * decided it. */
 #include "build/gen/operations.h"
+#include "handlers/cancellation.h"
 #include "handlers/fields.h"
 #include "handlers/wait.h"
 
@@ -40,7 +40,8 @@ static enum err read_body_options(struct request *req, struct cancel_options *op
         {"delete", FIELD_BOOL, offsetof(struct cancel_options, delete), 0, 0},
         {"reason", FIELD_TEXT, offsetof(struct cancel_options, reason), 0, 1024},
         {"actor", FIELD_TEXT, offsetof(struct cancel_options, actor), 0, 255},
-        {"grace_seconds", FIELD_INT, offsetof(struct cancel_options, grace_seconds), 0, GRACE_MAX},
+        {"grace_seconds", FIELD_INT, offsetof(struct cancel_options, grace_seconds), 0,
+         GRACE_MAX},
         {"only_if", FIELD_STRINGS, offsetof(struct cancel_options, only_if), 0, 6},
         {"attempt", FIELD_INT, offsetof(struct cancel_options, attempt), 0, ATTEMPT_MAX},
     };
@@ -51,13 +52,16 @@ static enum err read_body_options(struct request *req, struct cancel_options *op
     if (len == 0)
         return ERR_OK;
     enum err e = fields_check_body(req, JSON_OBJECT, &body);
-    return e == ERR_OK ? fields_read(req, "", body, fields, sizeof fields / sizeof *fields, opt) : e;
+    return e == ERR_OK
+               ? fields_read(req, "", body, fields, sizeof fields / sizeof *fields, opt)
+               : e;
 }
 
 /* {todo,doing} or {"todo","doing"}: only words that are statuses. */
 static enum err check_only_if(struct request *req, const char *literal)
 {
-    static const char *const known[] = {"todo", "doing", "succeeded", "failed", "cancelled", "aborted"};
+    static const char *const known[] = {"todo",   "doing",     "succeeded",
+                                        "failed", "cancelled", "aborted"};
     const char *p = literal != NULL ? literal + 1 : "";
 
     while (*p != '\0') {
@@ -68,7 +72,9 @@ static enum err check_only_if(struct request *req, const char *literal)
             i++;
         if (i == 6)
             return req_fail_at(req, ERR_INVALID, "/only_if",
-                               "%.*s is not a status: todo, doing, succeeded, failed, cancelled, aborted", (int)len, p);
+                               "%.*s is not a status: todo, doing, succeeded, failed, "
+                               "cancelled, aborted",
+                               (int)len, p);
         p += len;
         p += strspn(p, "\",}");
     }
@@ -85,7 +91,7 @@ static enum err read_options(struct request *req, struct cancel_options *opt)
     return e == ERR_OK ? check_only_if(req, opt->only_if) : e;
 }
 
-/* -- the answer -------------------------------------------------------------------------------------------- */
+/* -- the answer ---------------------------------------------------------------------- */
 
 /* 200 once the job has stopped, with what came of it; 202 while it has not. */
 static void reply_waited(struct request *req, const struct db_rows *rows)
@@ -136,8 +142,9 @@ static void reply_cancel(struct request *req, const struct db_rows *rows)
     else if (strcmp(result, "cancelled") == 0 || strncmp(result, "already_", 8) == 0)
         reply_waited(req, rows);
     else
-        reply_refusal(req, result, row_text(rows, 0, ANSWER_STATUS), row_text(rows, 0, ANSWER_ETAG),
-                      row_text(rows, 0, ANSWER_JOB), row_text(rows, 0, ANSWER_CANCELLATION));
+        reply_refusal(req, result, row_text(rows, 0, ANSWER_STATUS),
+                      row_text(rows, 0, ANSWER_ETAG), row_text(rows, 0, ANSWER_JOB),
+                      row_text(rows, 0, ANSWER_CANCELLATION));
 }
 
 enum err cancel_job(struct request *req)

@@ -15,8 +15,8 @@ void reply_answer(struct request *req, int status, const char *result, const cha
 {
     CLEANUP(buf_release) struct buf b = BUF_INIT;
 
-    buf_addf(&b, "{\"result\":\"%s\",\"job\":%s,\"cancellation\":%s}", result, or_null(job),
-             or_null(cancellation));
+    buf_addf(&b, "{\"result\":\"%s\",\"job\":%s,\"cancellation\":%s}", result,
+             or_null(job), or_null(cancellation));
     req_reply(req, status, NULL, b.text, b.len);
 }
 
@@ -27,16 +27,19 @@ struct refusal {
 };
 
 static const struct refusal refusals[] = {
-    {"job-running", ERR_JOB_RUNNING, "job %s is running; with abort=true it is asked to stop"},
+    {"job-running", ERR_JOB_RUNNING,
+     "job %s is running; with abort=true it is asked to stop"},
     {"job-finished", ERR_JOB_FINISHED, "job %s has finished already"},
     {"job-not-finished", ERR_JOB_NOT_FINISHED, "job %s has not ended yet"},
     {"job-not-found", ERR_JOB_NOT_FOUND, "there is no job %s"},
-    {"precondition-failed", ERR_PRECONDITION_FAILED, "job %s is not as If-Match, only_if or attempt say"},
-    {"already-enqueued", ERR_ALREADY_ENQUEUED, "the queueing lock of job %s is taken by another job"},
+    {"precondition-failed", ERR_PRECONDITION_FAILED,
+     "job %s is not as If-Match, only_if or attempt say"},
+    {"already-enqueued", ERR_ALREADY_ENQUEUED,
+     "the queueing lock of job %s is taken by another job"},
 };
 
-void reply_refusal(struct request *req, const char *result, const char *status, const char *etag, const char *job,
-                   const char *cancellation)
+void reply_refusal(struct request *req, const char *result, const char *status,
+                   const char *etag, const char *job, const char *cancellation)
 {
     const struct refusal *r = refusals;
     const char *id = req_path(req, "jobId");
@@ -46,20 +49,23 @@ void reply_refusal(struct request *req, const char *result, const char *status, 
     if (*etag != '\0')
         set_etag(req, etag);
     if (r->e != ERR_JOB_NOT_FOUND)
-        req_fail_extra(req, req_printf(req, "\"result\":\"not_%s\",\"job\":%s,\"cancellation\":%s",
-                                       strcmp(req_operation(req), "deleteJob") == 0  ? "deleted"
-                                       : strcmp(req_operation(req), "retryJob") == 0 ? "retried"
-                                                                                     : "cancelled",
-                                       or_null(job), or_null(cancellation)));
+        req_fail_extra(
+            req, req_printf(req, "\"result\":\"not_%s\",\"job\":%s,\"cancellation\":%s",
+                            strcmp(req_operation(req), "deleteJob") == 0  ? "deleted"
+                            : strcmp(req_operation(req), "retryJob") == 0 ? "retried"
+                                                                          : "cancelled",
+                            or_null(job), or_null(cancellation)));
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* the formats are the table above */
+#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* the formats are the table above  \
+                                                      */
     enum err e = req_fail(req, r->e, r->hint, id);
 #pragma GCC diagnostic pop
     (void)status;
     req_error(req, e);
 }
 
-void tell_worker(struct request *req, const struct db_rows *rows, const struct cancel_options *opt)
+void tell_worker(struct request *req, const struct db_rows *rows,
+                 const struct cancel_options *opt)
 {
     struct abort_order order = {
         .worker_id = row_int(rows, 0, ANSWER_WORKER),
@@ -76,6 +82,7 @@ void tell_worker(struct request *req, const struct db_rows *rows, const struct c
 
 void set_receipt_location(struct request *req, int64_t job_id, int64_t n)
 {
-    req_set_header(req, "Location",
-                   req_printf(req, "/jobs/%" PRId64 "/cancellations/%" PRId64, job_id, n));
+    req_set_header(
+        req, "Location",
+        req_printf(req, "/jobs/%" PRId64 "/cancellations/%" PRId64, job_id, n));
 }

@@ -1,5 +1,6 @@
-/* cancellation: what cancelJob, deleteJob and retryJob have in common: reading an answer of the database, telling this
- * node's workers, waiting for the end, and the problem documents of a refusal. */
+/* cancellation: what cancelJob, deleteJob and retryJob have in common: reading an answer
+ * of the database, telling this node's workers, waiting for the end, and the problem
+ * documents of a refusal. */
 #ifndef BELAY_HANDLERS_CANCELLATION_H
 #define BELAY_HANDLERS_CANCELLATION_H
 
@@ -7,8 +8,16 @@
 
 /* The columns of job_cancel.sql and job_delete.sql. */
 enum {
-    ANSWER_ORD, ANSWER_RESULT, ANSWER_STATUS, ANSWER_ETAG, ANSWER_JOB, ANSWER_CANCELLATION, ANSWER_N, ANSWER_WORKER,
-    ANSWER_ATTEMPT, ANSWER_QUEUE
+    ANSWER_ORD,
+    ANSWER_RESULT,
+    ANSWER_STATUS,
+    ANSWER_ETAG,
+    ANSWER_JOB,
+    ANSWER_CANCELLATION,
+    ANSWER_N,
+    ANSWER_WORKER,
+    ANSWER_ATTEMPT,
+    ANSWER_QUEUE
 };
 
 struct cancel_options {
@@ -21,12 +30,14 @@ struct cancel_options {
 void reply_answer(struct request *req, int status, const char *result, const char *job,
                   const char *cancellation);
 
-/* The problem of a result that is a refusal ("job-running", "job-not-found", ...); job and cancellation go along. */
-void reply_refusal(struct request *req, const char *result, const char *status, const char *etag, const char *job,
-                   const char *cancellation);
+/* The problem of a result that is a refusal ("job-running", "job-not-found", ...); job
+ * and cancellation go along. */
+void reply_refusal(struct request *req, const char *result, const char *status,
+                   const char *etag, const char *job, const char *cancellation);
 
 /* The abort is committed: the worker of this node is told at once. */
-void tell_worker(struct request *req, const struct db_rows *rows, const struct cancel_options *opt);
+void tell_worker(struct request *req, const struct db_rows *rows,
+                 const struct cancel_options *opt);
 
 /* Where the receipt is. */
 void set_receipt_location(struct request *req, int64_t job_id, int64_t n);

@@ -1,7 +1,7 @@
-/* deleteJob: DELETE /jobs/{jobId}. A running job goes when it has stopped, and only where abort was asked. */
-#include "handlers/cancellation.h"
-
+/* deleteJob: DELETE /jobs/{jobId}. A running job goes when it has stopped, and only where
+ * abort was asked. */
 #include "build/gen/operations.h"
+#include "handlers/cancellation.h"
 #include "handlers/wait.h"
 
 #include <stdlib.h>
@@ -27,7 +27,8 @@ static void reply_waited(struct request *req, const struct db_rows *rows)
     if (row_is_null(rows, 0, ANSWER_JOB))
         req_reply(req, 204, NULL, "", 0);
     else
-        reply_answer(req, 202, row_text(rows, 0, ANSWER_RESULT), row_text(rows, 0, ANSWER_JOB),
+        reply_answer(req, 202, row_text(rows, 0, ANSWER_RESULT),
+                     row_text(rows, 0, ANSWER_JOB),
                      row_text(rows, 0, ANSWER_CANCELLATION));
 }
 
@@ -69,8 +70,9 @@ static void reply_delete(struct request *req, const struct db_rows *rows)
     else if (strcmp(result, "aborting") == 0)
         reply_aborting(req, rows);
     else
-        reply_refusal(req, result, row_text(rows, 0, ANSWER_STATUS), row_text(rows, 0, ANSWER_ETAG),
-                      row_text(rows, 0, ANSWER_JOB), row_text(rows, 0, ANSWER_CANCELLATION));
+        reply_refusal(req, result, row_text(rows, 0, ANSWER_STATUS),
+                      row_text(rows, 0, ANSWER_ETAG), row_text(rows, 0, ANSWER_JOB),
+                      row_text(rows, 0, ANSWER_CANCELLATION));
 }
 
 enum err delete_job(struct request *req)

@@ -20,10 +20,11 @@ struct reading {
 
 static void wrong(struct reading *r, const struct json_member *m, const char *what)
 {
-    if (r->errors++ < ERRORS_MAX && req_fail_at(r->req, ERR_INVALID,
-                                                req_printf(r->req, "%s/%.*s", r->where,
-                                                           (int)(m->key_len < 100 ? m->key_len : 100), m->key),
-                                                "%s", what) == ERR_OK)
+    if (r->errors++ < ERRORS_MAX &&
+        req_fail_at(r->req, ERR_INVALID,
+                    req_printf(r->req, "%s/%.*s", r->where,
+                               (int)(m->key_len < 100 ? m->key_len : 100), m->key),
+                    "%s", what) == ERR_OK)
         return; /* req_fail_at() answers the error that it is given */
 }
 
@@ -45,8 +46,8 @@ static const char *decode(struct request *req, const struct json_member *m)
     return text;
 }
 
-static void read_bool(struct reading *r, const struct field *f, const struct json_member *m,
-                      void *out)
+static void read_bool(struct reading *r, const struct field *f,
+                      const struct json_member *m, void *out)
 {
     (void)f;
     if (m->type != JSON_TRUE && m->type != JSON_FALSE)
@@ -55,15 +56,15 @@ static void read_bool(struct reading *r, const struct field *f, const struct jso
         *(bool *)out = m->type == JSON_TRUE;
 }
 
-static void read_int(struct reading *r, const struct field *f, const struct json_member *m,
-                     void *out)
+static void read_int(struct reading *r, const struct field *f,
+                     const struct json_member *m, void *out)
 {
     if (!json_int(m, f->least, f->most, out))
         WRONG(r, m, "must be an integer from %" PRId64 " to %" PRId64, f->least, f->most);
 }
 
-static void read_number(struct reading *r, const struct field *f, const struct json_member *m,
-                        void *out)
+static void read_number(struct reading *r, const struct field *f,
+                        const struct json_member *m, void *out)
 {
     double value = m->type == JSON_NUMBER
                        ? strtod(req_strdup(r->req, m->value, m->value_len), NULL)
@@ -77,13 +78,14 @@ static void read_number(struct reading *r, const struct field *f, const struct j
 
 static bool is_name(const char *text)
 {
-    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:/-";
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:/-";
 
     return text[strspn(text, allowed)] == '\0';
 }
 
-static void read_text(struct reading *r, const struct field *f, const struct json_member *m,
-                      void *out)
+static void read_text(struct reading *r, const struct field *f,
+                      const struct json_member *m, void *out)
 {
     if (m->type != JSON_STRING) {
         WRONG(r, m, "must be a string");
@@ -92,29 +94,30 @@ static void read_text(struct reading *r, const struct field *f, const struct jso
     const char *text = decode(r->req, m);
     int64_t len = utf8_length(text);
     if (len < f->least || len > f->most)
-        WRONG(r, m, "must have %" PRId64 " to %" PRId64 " characters, not %" PRId64, f->least,
-              f->most, len);
+        WRONG(r, m, "must have %" PRId64 " to %" PRId64 " characters, not %" PRId64,
+              f->least, f->most, len);
     else if (f->type == FIELD_NAME && !is_name(text))
         WRONG(r, m, "may have letters, digits and _ . : / - only");
     else
         *(const char **)out = text;
 }
 
-static void read_time(struct reading *r, const struct field *f, const struct json_member *m,
-                      void *out)
+static void read_time(struct reading *r, const struct field *f,
+                      const struct json_member *m, void *out)
 {
     (void)f;
     if (m->type != JSON_STRING || !time_parse(m->value + 1, m->value_len - 2, out))
         WRONG(r, m, "must be a time with offset, as 2026-11-23T20:00:00Z");
 }
 
-static void read_object(struct reading *r, const struct field *f, const struct json_member *m,
-                        void *out)
+static void read_object(struct reading *r, const struct field *f,
+                        const struct json_member *m, void *out)
 {
     if (m->type != JSON_OBJECT)
         WRONG(r, m, "must be an object");
     else if ((int64_t)m->value_len > f->most)
-        WRONG(r, m, "has %zu bytes; at most %" PRId64 " are taken", m->value_len, f->most);
+        WRONG(r, m, "has %zu bytes; at most %" PRId64 " are taken", m->value_len,
+              f->most);
     else
         *(struct span *)out = (struct span){.text = m->value, .len = m->value_len};
 }
@@ -133,8 +136,8 @@ static void add_array_element(struct buf *b, const char *text)
 }
 
 /* ["a","b"] -> {"a","b"} */
-static void read_strings(struct reading *r, const struct field *f, const struct json_member *m,
-                         void *out)
+static void read_strings(struct reading *r, const struct field *f,
+                         const struct json_member *m, void *out)
 {
     CLEANUP(buf_release) struct buf b = BUF_INIT;
     struct json_member element;
@@ -142,7 +145,8 @@ static void read_strings(struct reading *r, const struct field *f, const struct 
     bool good = m->type == JSON_ARRAY;
 
     buf_addc(&b, '{');
-    for (struct json_cursor c = json_members(m->value, m->value_len); good && json_next(&c, &element);) {
+    for (struct json_cursor c = json_members(m->value, m->value_len);
+         good && json_next(&c, &element);) {
         good = element.type == JSON_STRING && n++ < f->most;
         const char *text = good ? decode(r->req, &element) : "";
         good = good && *text != '\0' && utf8_length(text) <= STRING_MAX;
@@ -150,20 +154,22 @@ static void read_strings(struct reading *r, const struct field *f, const struct 
     }
     buf_addc(&b, '}');
     if (!good || b.failed)
-        WRONG(r, m, "must be an array of at most %" PRId64 " strings of 1 to %d characters",
+        WRONG(r, m,
+              "must be an array of at most %" PRId64 " strings of 1 to %d characters",
               f->most, STRING_MAX);
     else
         *(const char **)out = req_strdup(r->req, b.text, b.len);
 }
 
-static void read_field(struct reading *r, const struct field *f, const struct json_member *m,
-                       void *out)
+static void read_field(struct reading *r, const struct field *f,
+                       const struct json_member *m, void *out)
 {
     static void (*const readers[])(struct reading *, const struct field *,
                                    const struct json_member *, void *) = {
-        [FIELD_BOOL] = read_bool,       [FIELD_INT] = read_int,   [FIELD_NUMBER] = read_number,
-        [FIELD_TEXT] = read_text,       [FIELD_NAME] = read_text, [FIELD_TIME] = read_time,
-        [FIELD_OBJECT] = read_object,   [FIELD_STRINGS] = read_strings,
+        [FIELD_BOOL] = read_bool,     [FIELD_INT] = read_int,
+        [FIELD_NUMBER] = read_number, [FIELD_TEXT] = read_text,
+        [FIELD_NAME] = read_text,     [FIELD_TIME] = read_time,
+        [FIELD_OBJECT] = read_object, [FIELD_STRINGS] = read_strings,
     };
 
     if (m->type != JSON_NULL)
@@ -176,7 +182,8 @@ enum err fields_read(struct request *req, const char *where, struct span object,
     struct reading r = {.req = req, .where = where};
     struct json_member m;
 
-    for (struct json_cursor c = json_members(object.text, object.len); json_next(&c, &m);) {
+    for (struct json_cursor c = json_members(object.text, object.len);
+         json_next(&c, &m);) {
         size_t i = 0;
         while (i < n_fields && !json_key_is(&m, fields[i].name))
             i++;
@@ -197,9 +204,11 @@ enum err fields_check_body(struct request *req, enum json_type wanted, struct sp
     enum err e = json_check(text, len, &type, &error);
 
     if (e == ERR_INVALID)
-        return req_fail_at(req, e, error.pointer, "%s (byte %zu)", error.what, error.offset);
+        return req_fail_at(req, e, error.pointer, "%s (byte %zu)", error.what,
+                           error.offset);
     if (e != ERR_OK)
-        return req_fail(req, e, "the body is not JSON: %s at byte %zu", error.what, error.offset);
+        return req_fail(req, e, "the body is not JSON: %s at byte %zu", error.what,
+                        error.offset);
     if (type != wanted)
         return req_fail_at(req, ERR_INVALID, "", "must be %s",
                            wanted == JSON_ARRAY ? "an array" : "an object");

@@ -1,10 +1,11 @@
 /* fields: reads the members of a JSON object into C, and says what is wrong with each.
  *
- *     static const struct field fields[] = {{"abort", FIELD_BOOL, offsetof(struct options, abort), 0, 0}, ...};
- *     e = fields_read(req, "", text, len, fields, n, &options);
+ *     static const struct field fields[] = {{"abort", FIELD_BOOL, offsetof(struct
+ * options, abort), 0, 0}, ...}; e = fields_read(req, "", text, len, fields, n, &options);
  *
- * Every wrong or unknown member is reported by req_fail_at() (at most 20), so that a client sees all at once. null is the
- * same as absent. Strings are decoded into the request's memory. */
+ * Every wrong or unknown member is reported by req_fail_at() (at most 20), so that a
+ * client sees all at once. null is the same as absent. Strings are decoded into the
+ * request's memory. */
 #ifndef BELAY_HANDLERS_FIELDS_H
 #define BELAY_HANDLERS_FIELDS_H
 
@@ -19,7 +20,8 @@ enum field_type {
     FIELD_NAME,    /* the same, of letters, digits and _ . : / - */
     FIELD_TIME,    /* int64_t, microseconds since 1970 */
     FIELD_OBJECT,  /* struct span: the text as it came, at most `most` bytes */
-    FIELD_STRINGS, /* const char *: a PostgreSQL array literal of at most `most` strings of 1..64 characters */
+    FIELD_STRINGS, /* const char *: a PostgreSQL array literal of at most `most` strings
+                      of 1..64 characters */
 };
 
 struct span {
@@ -39,6 +41,7 @@ enum err fields_read(struct request *req, const char *where, struct span object,
                      const struct field *fields, size_t n_fields, void *out) MUST_CHECK;
 
 /* Checks the whole body; ERR_BAD_REQUEST or ERR_INVALID with the place. */
-enum err fields_check_body(struct request *req, enum json_type wanted, struct span *out) MUST_CHECK;
+enum err fields_check_body(struct request *req, enum json_type wanted,
+                           struct span *out) MUST_CHECK;
 
 #endif

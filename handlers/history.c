@@ -1,14 +1,15 @@
-/* listJobEvents, listCancellations, getCancellation: what happened to a job. All of it stays when the job is removed. */
+/* listJobEvents, listCancellations, getCancellation: what happened to a job. All of it
+ * stays when the job is removed. */
 #include "build/gen/operations.h"
 #include "handlers/submit.h"
 
 static void fail_unknown(struct request *req)
 {
-    req_error(req,
-              req_fail(req, ERR_JOB_NOT_FOUND, "there is no job %s", req_path(req, "jobId")));
+    req_error(req, req_fail(req, ERR_JOB_NOT_FOUND, "there is no job %s",
+                            req_path(req, "jobId")));
 }
 
-/* -- listJobEvents ------------------------------------------------------------------------------------------ */
+/* -- listJobEvents ------------------------------------------------------------------- */
 
 static void reply_events(struct request *req, const struct db_rows *rows)
 {
@@ -36,7 +37,7 @@ enum err list_job_events(struct request *req)
     return submit(req, LANE_READ, SQL_job_events, 1, v, reply_events);
 }
 
-/* -- receipts ------------------------------------------------------------------------------------------------ */
+/* -- receipts ------------------------------------------------------------------------ */
 
 /* cancellation_list.sql answers one row with null for a job that has no receipt. */
 static void reply_cancellations(struct request *req, const struct db_rows *rows)
@@ -64,8 +65,9 @@ enum err list_cancellations(struct request *req)
 static void reply_cancellation(struct request *req, const struct db_rows *rows)
 {
     if (rows->count == 0) {
-        req_error(req, req_fail(req, ERR_CANCELLATION_NOT_FOUND, "job %s has no cancellation %s",
-                                req_path(req, "jobId"), req_path(req, "n")));
+        req_error(req, req_fail(req, ERR_CANCELLATION_NOT_FOUND,
+                                "job %s has no cancellation %s", req_path(req, "jobId"),
+                                req_path(req, "n")));
         return;
     }
     set_etag(req, row_text(rows, 0, 2));

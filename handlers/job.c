@@ -6,13 +6,13 @@
 #include "server/core/cleanup.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { LIMIT_DEFAULT = 50, LIMIT_MAX = 200 };
 
-/* -- getJob ---------------------------------------------------------------------------------------------- */
+/* -- getJob -------------------------------------------------------------------------- */
 
 enum { JOB_ORD, JOB_ID, JOB_STATUS, JOB_ETAG, JOB_JSON };
 
@@ -24,7 +24,8 @@ static void reply_job(struct request *req, const struct db_rows *rows)
         return;
     }
     set_etag(req, row_text(rows, 0, JOB_ETAG));
-    req_reply(req, 200, NULL, row_text(rows, 0, JOB_JSON), (size_t)row_len(rows, 0, JOB_JSON));
+    req_reply(req, 200, NULL, row_text(rows, 0, JOB_JSON),
+              (size_t)row_len(rows, 0, JOB_JSON));
 }
 
 static enum err ask(struct request *req, int64_t job_id, reply_fn *reply)
@@ -66,16 +67,28 @@ enum err get_job(struct request *req)
     return e == ERR_OK ? ask(req, job_id, seconds > 0 ? reply_or_wait : reply_job) : e;
 }
 
-/* -- listJobs -------------------------------------------------------------------------------------------- */
+/* -- listJobs ------------------------------------------------------------------------ */
 
 /* The columns of job_list.sql's parameters. */
-enum { LIST_STATUSES, LIST_QUEUE, LIST_TASK, LIST_TAG, LIST_LOCK, LIST_AFTER, LIST_BEFORE, LIST_ASCENDING,
-       LIST_AFTER_ID, LIST_LIMIT, LIST_PARAMS };
+enum {
+    LIST_STATUSES,
+    LIST_QUEUE,
+    LIST_TASK,
+    LIST_TAG,
+    LIST_LOCK,
+    LIST_AFTER,
+    LIST_BEFORE,
+    LIST_ASCENDING,
+    LIST_AFTER_ID,
+    LIST_LIMIT,
+    LIST_PARAMS
+};
 
 /* status=todo,doing -> {todo,doing}; NULL for a word that is no status. */
 static const char *statuses_literal(struct request *req, const char *list)
 {
-    static const char *const known[] = {"todo", "doing", "succeeded", "failed", "cancelled", "aborted"};
+    static const char *const known[] = {"todo",   "doing",     "succeeded",
+                                        "failed", "cancelled", "aborted"};
 
     for (const char *p = list;; p++) {
         size_t len = strcspn(p, ","), i = 0;
@@ -90,7 +103,8 @@ static const char *statuses_literal(struct request *req, const char *list)
     return req_printf(req, "{%s}", list);
 }
 
-static enum err read_time_filter(struct request *req, const char *name, struct db_value *out)
+static enum err read_time_filter(struct request *req, const char *name,
+                                 struct db_value *out)
 {
     const char *text = req_query(req, name);
     int64_t us;
@@ -98,13 +112,15 @@ static enum err read_time_filter(struct request *req, const char *name, struct d
     if (text == NULL)
         return ERR_OK;
     if (!time_parse(text, strlen(text), &us))
-        return req_fail(req, ERR_BAD_QUERY, "%s=%s: use a time with offset, as 2026-11-23T20:00:00Z",
-                        name, text);
+        return req_fail(req, ERR_BAD_QUERY,
+                        "%s=%s: use a time with offset, as 2026-11-23T20:00:00Z", name,
+                        text);
     *out = db_int(us);
     return ERR_OK;
 }
 
-/* A cursor is the direction and the last id of the page before: opaque to clients, readable to us. */
+/* A cursor is the direction and the last id of the page before: opaque to clients,
+ * readable to us. */
 static enum err read_cursor(struct request *req, bool ascending, struct db_value *out)
 {
     const char *text = req_query(req, "cursor");
@@ -114,7 +130,8 @@ static enum err read_cursor(struct request *req, bool ascending, struct db_value
         return ERR_OK;
     int64_t id = text[0] != '\0' ? strtoll(text + 1, &end, 36) : 0;
     if (text[0] != (ascending ? 'a' : 'd') || id <= 0 || *end != '\0')
-        return req_fail(req, ERR_BAD_QUERY, "cursor=%s is not the next_cursor of such a list", text);
+        return req_fail(req, ERR_BAD_QUERY,
+                        "cursor=%s is not the next_cursor of such a list", text);
     *out = db_int(id);
     return ERR_OK;
 }
@@ -138,8 +155,9 @@ static enum err read_filters(struct request *req, struct db_value *v)
     enum err e = read_sort(req, &ascending);
 
     if (status != NULL && literal == NULL)
-        return req_fail(req, ERR_BAD_QUERY,
-                        "status=%s: use todo, doing, succeeded, failed, cancelled, aborted", status);
+        return req_fail(
+            req, ERR_BAD_QUERY,
+            "status=%s: use todo, doing, succeeded, failed, cancelled, aborted", status);
     v[LIST_STATUSES] = db_text(literal);
     v[LIST_QUEUE] = db_text(req_query(req, "queue"));
     v[LIST_TASK] = db_text(req_query(req, "task"));
@@ -173,9 +191,9 @@ static const char *base36(struct request *req, int64_t id)
 /* The raw query of this request without its cursor, for Link. */
 static void add_next_link(struct request *req, const char *cursor)
 {
-    static const char *const names[] = {"status", "queue",         "task",           "tag",
-                                        "lock",   "created_after", "created_before", "sort",
-                                        "limit"};
+    static const char *const names[] = {
+        "status",        "queue",          "task", "tag",  "lock",
+        "created_after", "created_before", "sort", "limit"};
     CLEANUP(buf_release) struct buf link = BUF_INIT;
 
     buf_addf(&link, "</jobs?cursor=%s", cursor);
@@ -185,7 +203,8 @@ static void add_next_link(struct request *req, const char *cursor)
             continue;
         buf_addf(&link, "&%s=", names[i]);
         for (; *value != '\0'; value++) {
-            bool plain = strchr("&%#+<>\" ", *value) == NULL && (unsigned char)*value < 0x7f;
+            bool plain =
+                strchr("&%#+<>\" ", *value) == NULL && (unsigned char)*value < 0x7f;
             buf_addf(&link, plain ? "%c" : "%%%02X", (unsigned char)*value);
         }
     }
@@ -212,7 +231,8 @@ static void reply_page(struct request *req, const struct db_rows *rows)
             buf_addc(&b, ',');
         buf_add(&b, row_text(rows, i, 1), (size_t)row_len(rows, i, 1));
     }
-    buf_addf(&b, cursor != NULL ? "],\"next_cursor\":\"%s\"}" : "],\"next_cursor\":null}", cursor);
+    buf_addf(&b, cursor != NULL ? "],\"next_cursor\":\"%s\"}" : "],\"next_cursor\":null}",
+             cursor);
     req_reply(req, 200, NULL, b.text, b.len);
 }
 

@@ -46,7 +46,8 @@ static void job_fields(const struct config *c, struct field fields[11])
     memcpy(fields, all, sizeof all);
 }
 
-static enum err fail_unknown_task(struct request *req, const char *where, const char *task)
+static enum err fail_unknown_task(struct request *req, const char *where,
+                                  const char *task)
 {
     CLEANUP(buf_release) struct buf names = BUF_INIT;
     const struct task *const *t = node_tasks(req_app(req)->node);
@@ -71,7 +72,8 @@ static enum err read_job(struct request *req, const char *where, struct span obj
     if (e != ERR_OK)
         return e;
     if (out->task == NULL)
-        return req_fail_at(req, ERR_INVALID, req_printf(req, "%s/task", where), "is needed");
+        return req_fail_at(req, ERR_INVALID, req_printf(req, "%s/task", where),
+                           "is needed");
     if (out->scheduled_at != INT64_MIN && out->delay_seconds >= 0)
         return req_fail_at(req, ERR_INVALID, req_printf(req, "%s/delay_seconds", where),
                            "cannot stand beside scheduled_at");
@@ -111,13 +113,22 @@ static void put_job(const struct new_job *j, bool want_json, struct db_value *v)
 }
 
 /* The columns of job_insert.sql. */
-enum { INSERTED_ORD, INSERTED_ID, INSERTED_RESULT, INSERTED_EXISTING, INSERTED_SCHEDULED, INSERTED_ETAG, INSERTED_JOB };
+enum {
+    INSERTED_ORD,
+    INSERTED_ID,
+    INSERTED_RESULT,
+    INSERTED_EXISTING,
+    INSERTED_SCHEDULED,
+    INSERTED_ETAG,
+    INSERTED_JOB
+};
 
 static void fail_already_enqueued(struct request *req, const struct db_rows *rows)
 {
     int i = 0;
 
-    while (i < rows->count - 1 && strcmp(row_text(rows, i, INSERTED_RESULT), "already-enqueued") != 0)
+    while (i < rows->count - 1 &&
+           strcmp(row_text(rows, i, INSERTED_RESULT), "already-enqueued") != 0)
         i++;
     const char *existing = row_is_null(rows, i, INSERTED_EXISTING)
                                ? "null"
@@ -132,12 +143,13 @@ static void fail_already_enqueued(struct request *req, const struct db_rows *row
     req_error(req, e);
 }
 
-/* -- createJob ------------------------------------------------------------------------------------------- */
+/* -- createJob ----------------------------------------------------------------------- */
 
 static void reply_waited(struct request *req, const struct db_rows *rows)
 {
     if (rows->count == 0) { /* it ended, and somebody removed it meanwhile */
-        req_error(req, req_fail(req, ERR_JOB_NOT_FOUND, "the job was created, ended and removed"));
+        req_error(req, req_fail(req, ERR_JOB_NOT_FOUND,
+                                "the job was created, ended and removed"));
         return;
     }
     set_etag(req, row_text(rows, 0, 3));
@@ -199,7 +211,7 @@ enum err create_job(struct request *req)
     return submit(req, LANE_WRITE, SQL_job_insert, 1, v, reply_created);
 }
 
-/* -- createJobs ------------------------------------------------------------------------------------------ */
+/* -- createJobs ---------------------------------------------------------------------- */
 
 static void reply_batch(struct request *req, const struct db_rows *rows)
 {
@@ -235,25 +247,30 @@ enum err create_jobs(struct request *req)
 
     if (e != ERR_OK)
         return e;
-    for (struct json_cursor c = json_members(body.text, body.len); json_next(&c, &element);)
+    for (struct json_cursor c = json_members(body.text, body.len);
+         json_next(&c, &element);)
         n++;
     if (n == 0 || n > BATCH_MAX)
-        return req_fail_at(req, ERR_INVALID, "", "must have 1 to %d jobs, not %d", BATCH_MAX, n);
+        return req_fail_at(req, ERR_INVALID, "", "must have 1 to %d jobs, not %d",
+                           BATCH_MAX, n);
     struct db_value *v = submit_values(req, SQL_job_insert, n);
     int i = 0;
-    for (struct json_cursor c = json_members(body.text, body.len); json_next(&c, &element); i++) {
+    for (struct json_cursor c = json_members(body.text, body.len);
+         json_next(&c, &element); i++) {
         char where[16];
         struct new_job job;
         snprintf(where, sizeof where, "/%d", i);
         if (element.type != JSON_OBJECT)
             e = req_fail_at(req, ERR_INVALID, where, "must be an object");
         else
-            e = read_job(req, where, (struct span){element.value, element.value_len}, &job);
+            e = read_job(req, where, (struct span){element.value, element.value_len},
+                         &job);
         if (e == ERR_OK)
             put_job(&job, false, v + (size_t)i * INSERT_PARAMS);
         failed = failed == ERR_OK ? e : failed;
         if (failed != ERR_OK && i > 100)
             break;
     }
-    return failed != ERR_OK ? failed : submit(req, LANE_WRITE, SQL_job_insert, n, v, reply_batch);
+    return failed != ERR_OK ? failed
+                            : submit(req, LANE_WRITE, SQL_job_insert, n, v, reply_batch);
 }

@@ -1,4 +1,5 @@
-/* listTasks, listQueues, listWorkers, livez, readyz, version, openapi: what runs here, and whether it can serve. */
+/* listTasks, listQueues, listWorkers, livez, readyz, version, openapi: what runs here,
+ * and whether it can serve. */
 #include "build/gen/operations.h"
 #include "db/migrate.h"
 #include "handlers/submit.h"
@@ -70,7 +71,8 @@ enum err readyz(struct request *req)
 {
     struct app *app = req_app(req);
     bool database = lanes_are_up(app->lanes), migrated = atomic_load(&app->migrated);
-    bool draining = atomic_load(&app->draining), ready = database && migrated && !draining;
+    bool draining = atomic_load(&app->draining),
+         ready = database && migrated && !draining;
     const char *body = req_printf(
         req, "{\"status\":\"%s\",\"database\":%s,\"migrated\":%s,\"draining\":%s}",
         ready ? "ok" : "unavailable", word(database), word(migrated), word(draining));
@@ -83,8 +85,9 @@ enum err readyz(struct request *req)
 
 enum err version(struct request *req)
 {
-    const char *body = req_printf(req, "{\"name\":\"belay\",\"version\":\"%s\",\"schema\":%d}",
-                                  BELAY_VERSION, migrate_version());
+    const char *body =
+        req_printf(req, "{\"name\":\"belay\",\"version\":\"%s\",\"schema\":%d}",
+                   BELAY_VERSION, migrate_version());
 
     req_reply(req, 200, NULL, body, strlen(body));
     return ERR_OK;

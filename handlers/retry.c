@@ -1,13 +1,20 @@
 /* retryJob: POST /jobs/{jobId}/retry. An ended job starts again, by hand. */
-#include "handlers/cancellation.h"
-
 #include "build/gen/operations.h"
+#include "handlers/cancellation.h"
 #include "server/core/cleanup.h"
 
 #include <string.h>
 
 /* The columns of job_retry.sql. */
-enum { RETRY_ORD, RETRY_RESULT, RETRY_EXISTING, RETRY_STATUS, RETRY_ETAG, RETRY_JOB, RETRY_QUEUE };
+enum {
+    RETRY_ORD,
+    RETRY_RESULT,
+    RETRY_EXISTING,
+    RETRY_STATUS,
+    RETRY_ETAG,
+    RETRY_JOB,
+    RETRY_QUEUE
+};
 
 static void reply_retry(struct request *req, const struct db_rows *rows)
 {
@@ -15,8 +22,8 @@ static void reply_retry(struct request *req, const struct db_rows *rows)
     const char *result = row_text(rows, 0, RETRY_RESULT);
 
     if (strcmp(result, "retried") != 0) {
-        reply_refusal(req, result, row_text(rows, 0, RETRY_STATUS), row_text(rows, 0, RETRY_ETAG),
-                      row_text(rows, 0, RETRY_JOB), NULL);
+        reply_refusal(req, result, row_text(rows, 0, RETRY_STATUS),
+                      row_text(rows, 0, RETRY_ETAG), row_text(rows, 0, RETRY_JOB), NULL);
         return;
     }
     node_wake(req_app(req)->node, row_text(rows, 0, RETRY_QUEUE), 1);

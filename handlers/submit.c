@@ -13,10 +13,12 @@ struct submission {
 
 struct db_value *submit_values(struct request *req, enum sql sql, int n_rows)
 {
-    return req_alloc(req, (size_t)n_rows * (size_t)sql_params(sql) * sizeof(struct db_value));
+    return req_alloc(req,
+                     (size_t)n_rows * (size_t)sql_params(sql) * sizeof(struct db_value));
 }
 
-static void on_done(void *arg, const struct db_rows *rows, enum err why, const char *message)
+static void on_done(void *arg, const struct db_rows *rows, enum err why,
+                    const char *message)
 {
     const struct submission *s = arg;
 
@@ -25,7 +27,8 @@ static void on_done(void *arg, const struct db_rows *rows, enum err why, const c
         return;
     }
     if (why == ERR_INTERNAL || why == ERR_INVALID)
-        log_error(sql_name(s->sql), "request=%s failed=%s", req_id(s->req), log_quoted(message));
+        log_error(sql_name(s->sql), "request=%s failed=%s", req_id(s->req),
+                  log_quoted(message));
     if (why == ERR_INVALID)
         why = req_fail(s->req, ERR_INVALID, "PostgreSQL refuses it: %s", message);
     req_error(s->req, why);
@@ -64,7 +67,8 @@ const char *if_match(struct request *req)
     return req_strdup(req, given + 1, strcspn(given + 1, "\""));
 }
 
-void reply_list(struct request *req, const struct db_rows *rows, const char *key, int column)
+void reply_list(struct request *req, const struct db_rows *rows, const char *key,
+                int column)
 {
     CLEANUP(buf_release) struct buf b = BUF_INIT;
 

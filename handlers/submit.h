@@ -4,9 +4,10 @@
  *     v[0] = db_int(id);
  *     return submit(req, LANE_READ, SQL_job_get, 1, v, reply_job);
  *
- * Values and what they point at live in the request. The reply function runs on the HTTP thread, with the statement's
- * rows for this request; it answers, exactly once, now or later (wait.h). When the statement failed, submit() has
- * answered already, and the reply function is not called. */
+ * Values and what they point at live in the request. The reply function runs on the HTTP
+ * thread, with the statement's rows for this request; it answers, exactly once, now or
+ * later (wait.h). When the statement failed, submit() has answered already, and the reply
+ * function is not called. */
 #ifndef BELAY_HANDLERS_SUBMIT_H
 #define BELAY_HANDLERS_SUBMIT_H
 
@@ -23,11 +24,12 @@ enum err submit(struct request *req, enum lane lane, enum sql sql, int n_rows,
 /* Sets ETag from an etag column (which has no quotes). */
 void set_etag(struct request *req, const char *etag);
 
-/* A request's If-Match without quotes, "*", or NULL when there is none. An If-Match that names several is compared by
- * its first. */
+/* A request's If-Match without quotes, "*", or NULL when there is none. An If-Match that
+ * names several is compared by its first. */
 const char *if_match(struct request *req);
 
 /* {"key":[a,b,c]} of one text column, as a 200. */
-void reply_list(struct request *req, const struct db_rows *rows, const char *key, int column);
+void reply_list(struct request *req, const struct db_rows *rows, const char *key,
+                int column);
 
 #endif

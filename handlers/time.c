@@ -66,8 +66,8 @@ static int offset_seconds(struct text *t)
     return sign * (hours * 3600 + minutes * 60);
 }
 
-/* Days from 1970-01-01 to a date of the proleptic Gregorian calendar (Howard Hinnant, "chrono-Compatible Low-Level Date
- * Algorithms", days_from_civil). */
+/* Days from 1970-01-01 to a date of the proleptic Gregorian calendar (Howard Hinnant,
+ * "chrono-Compatible Low-Level Date Algorithms", days_from_civil). */
 static int64_t days_from_civil(int year, int month, int day)
 {
     year -= month <= 2;
@@ -105,7 +105,8 @@ bool time_parse(const char *text, size_t len, int64_t *out_us)
     if (t.bad || t.at != t.end || year < 1970 || month < 1 || month > 12 || day < 1 ||
         day > days_in_month(year, month) || hour > 23 || minute > 59 || second > 59)
         return false;
-    int64_t seconds = days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
+    int64_t seconds =
+        days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
     *out_us = (seconds - east) * US_PER_SECOND + us;
     return true;
 }

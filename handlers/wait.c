@@ -1,6 +1,7 @@
-/* Each waiting request has one timer. It fires every POLL_MS to ask for the job's status in the batch of the read lane (many
- * requests, one statement), and once more when the time is up. Rejected: a NOTIFY for each end, which would put the
- * cluster-wide lock of NOTIFY into every finish for the few that wait. */
+/* Each waiting request has one timer. It fires every POLL_MS to ask for the job's status
+ * in the batch of the read lane (many requests, one statement), and once more when the
+ * time is up. Rejected: a NOTIFY for each end, which would put the cluster-wide lock of
+ * NOTIFY into every finish for the few that wait. */
 #include "handlers/wait.h"
 
 #include "handlers/submit.h"
@@ -62,14 +63,16 @@ static bool is_terminal(const char *status)
 
 static void arm(struct waiter *waiter);
 
-static void on_status(void *arg, const struct db_rows *rows, enum err why, const char *message)
+static void on_status(void *arg, const struct db_rows *rows, enum err why,
+                      const char *message)
 {
     struct waiter *waiter = arg;
 
     (void)message;
     waiter->asking = false;
-    bool ended = waiter->ended ||
-                 (why == ERR_OK && (rows->count == 0 || is_terminal(row_text(rows, 0, 2))));
+    bool ended =
+        waiter->ended ||
+        (why == ERR_OK && (rows->count == 0 || is_terminal(row_text(rows, 0, 2))));
     if (ended || clock_ms() >= waiter->end_ms || req_is_gone(waiter->req) ||
         atomic_load(&req_app(waiter->req)->waiters->released))
         settle(waiter);
@@ -154,7 +157,8 @@ bool waiters_ended(struct waiters *w, const int64_t *ids, size_t n)
 
 static void settle_job(struct waiters *w, int64_t job_id)
 {
-    for (struct waiter *waiter = *bucket_of(w, job_id), *next; waiter != NULL; waiter = next) {
+    for (struct waiter *waiter = *bucket_of(w, job_id), *next; waiter != NULL;
+         waiter = next) {
         next = waiter->next;
         if (waiter->job_id != job_id)
             continue;
@@ -167,7 +171,8 @@ static void settle_job(struct waiters *w, int64_t job_id)
 static void settle_everything(struct waiters *w)
 {
     for (int i = 0; i < BUCKETS; i++) {
-        for (struct waiter *waiter = w->buckets[i], *next; waiter != NULL; waiter = next) {
+        for (struct waiter *waiter = w->buckets[i], *next; waiter != NULL;
+             waiter = next) {
             next = waiter->next;
             waiter->end_ms = 0;
             if (!waiter->asking)

@@ -1,13 +1,14 @@
 /* wait: requests that wait until a job has ended.
  *
- * A handler that was asked to wait calls wait_for_end() instead of answering. `then` is called once on the HTTP thread:
- * when the job has ended, when the time is up, when the client has hung up or the server shuts down. It looks at the
- * job again and answers.
+ * A handler that was asked to wait calls wait_for_end() instead of answering. `then` is
+ * called once on the HTTP thread: when the job has ended, when the time is up, when the
+ * client has hung up or the server shuts down. It looks at the job again and answers.
  *
- * Jobs that end on this node are heard of at once (waiters_ended()); those of other nodes are found by asking for all
- * waiting ids in one statement, four times a second.
+ * Jobs that end on this node are heard of at once (waiters_ended()); those of other nodes
+ * are found by asking for all waiting ids in one statement, four times a second.
  *
- * Threads: waiters_ended() and waiters_release() from any; the rest on the HTTP thread. */
+ * Threads: waiters_ended() and waiters_release() from any; the rest on the HTTP thread.
+ */
 #ifndef BELAY_HANDLERS_WAIT_H
 #define BELAY_HANDLERS_WAIT_H
 

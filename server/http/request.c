@@ -160,7 +160,8 @@ enum err req_query_int(struct request *req, const char *name, int64_t least, int
     return ERR_OK;
 }
 
-enum err req_query_text(struct request *req, const char *name, size_t most, const char **inout)
+enum err req_query_text(struct request *req, const char *name, size_t most,
+                        const char **inout)
 {
     const char *text = req_query(req, name);
     size_t len = 0;
@@ -170,7 +171,8 @@ enum err req_query_text(struct request *req, const char *name, size_t most, cons
     for (const char *c = text; *c != '\0'; c++)
         len += ((unsigned char)*c & 0xc0) != 0x80; /* characters, not bytes */
     if (len > most)
-        return req_fail(req, ERR_BAD_QUERY, "%s has %zu characters; at most %zu", name, len, most);
+        return req_fail(req, ERR_BAD_QUERY, "%s has %zu characters; at most %zu", name,
+                        len, most);
     *inout = text;
     return ERR_OK;
 }
