@@ -36,6 +36,7 @@ int main(void)
         __asm__ volatile("" : "+r"(stops));
     }
     double looking = now_ns() - start;
-    printf("{\"ns\":%.2f,\"empty_loop_ns\":%.2f}\n", looking / LOOKS, empty / LOOKS);
+    printf("{\"ns\":%.2f,\"empty_loop_ns\":%.2f}\n", looking / (double)LOOKS,
+           empty / (double)LOOKS);
     return stops != 0;
 }

@@ -28,7 +28,7 @@ static const struct type *type_of(char letter)
         if (types[i].letter == letter)
             return &types[i];
     }
-    assert(!"a letter that gen_sql.awk does not make");
+    assert(false && "a letter that gen_sql.awk does not make");
     return NULL;
 }
 

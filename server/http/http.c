@@ -271,6 +271,7 @@ static enum err listen_on(struct http *http, struct buf *why)
     return ERR_OK;
 }
 
+PRINTF_LIKE(2, 0)
 static void log_of_mhd(void *cls, const char *format, va_list args)
 {
     char line[256];

@@ -44,6 +44,7 @@ char *req_strdup(struct request *req, const char *text, size_t len)
     return copy;
 }
 
+PRINTF_LIKE(2, 0)
 static char *print_args(struct request *req, const char *format, va_list args)
 {
     va_list again;
@@ -90,7 +91,7 @@ const char *req_path(const struct request *req, const char *name)
         if (p->name_len == strlen(name) && memcmp(p->name, name, p->name_len) == 0)
             return req_strdup((struct request *)(uintptr_t)req, p->text, p->text_len);
     }
-    assert(!"a path parameter that the route does not have");
+    assert(false && "a path parameter that the route does not have");
     return "";
 }
 
