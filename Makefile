@@ -11,12 +11,12 @@ OUT := $(BUILD)$(VARIANT:%=/%)
 
 # Debian 12 and 13. `make deps` asks dpkg for these and installs what is missing.
 DEPS_BUILD := gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libpq-dev libuv1-dev \
-              libcurl4-openssl-dev libsodium-dev libcyaml-dev
+              libcurl4-openssl-dev libsodium-dev libcyaml-dev libyaml-dev
 DEPS := $(DEPS_BUILD) postgresql curl jq
 DEPS_TEST := $(DEPS) libcriterion-dev git procps
 DEPS_CHECK := $(DEPS_TEST) clang clang-format clang-tidy cppcheck pmccabe
 
-PACKAGES := libmicrohttpd jansson libpq libuv libcurl libsodium libcyaml
+PACKAGES := libmicrohttpd jansson libpq libuv libcurl libsodium libcyaml yaml-0.1
 PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 
