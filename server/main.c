@@ -322,29 +322,50 @@ static void stop(struct service *s)
     log_info("serve", "stopped=true jobs_left_running=%d", left);
 }
 
+/* From a good configuration to the end of the process. */
+static enum err serve_until_signal(struct service *s, struct buf *why)
+{
+    sigset_t waited;
+
+    configure_log(&s->config);
+    block_signals(&waited);
+    enum err e = start(s, why);
+    if (e == ERR_OK) {
+        e = run(s, &waited, why);
+        drain(s, &waited);
+    }
+    stop(s);
+    return e;
+}
+
+/* --check-config reads what the start would read, the declared commands included. */
+static enum err check_config(struct service *s, struct buf *why)
+{
+    enum err e = collect_tasks(s, why);
+
+    if (e == ERR_OK)
+        puts("the configuration is right");
+    free(s->tasks);
+    commands_free(s->commands);
+    return e;
+}
+
 static int serve(int argc, char **argv)
 {
     CLEANUP(buf_release) struct buf why = BUF_INIT;
     struct service s = {.http = NULL};
-    sigset_t waited;
-    int code;
-    enum err e = config_load(&s.config, argc, argv, &why);
 
-    if (e == ERR_OK && cli_serve_wants_only_words(&s.config, argc, argv, &code)) {
-        config_release(&s.config);
-        return code;
-    }
-    if (e == ERR_OK) {
-        configure_log(&s.config);
-        block_signals(&waited);
-        e = start(&s, &why);
-        if (e == ERR_OK) {
-            e = run(&s, &waited, &why);
-            drain(&s, &waited);
-        }
-        stop(&s);
-    }
-    code = e == ERR_OK ? EXIT_SUCCESS : fail(e, &why);
+    if (cli_wants_help(argc, argv))
+        return cli_help(argv[0]);
+    enum cli_mode mode = cli_take_mode(&argc, argv);
+    enum err e = config_load(&s.config, argc, argv, &why);
+    if (e == ERR_OK && mode == CLI_PRINT_CONFIG)
+        config_print(&s.config, stdout);
+    else if (e == ERR_OK && mode == CLI_CHECK_CONFIG)
+        e = check_config(&s, &why);
+    else if (e == ERR_OK)
+        e = serve_until_signal(&s, &why);
+    int code = e == ERR_OK ? EXIT_SUCCESS : fail(e, &why);
     config_release(&s.config);
     return code;
 }
@@ -354,8 +375,10 @@ static int migrate_once(int argc, char **argv)
     CLEANUP(buf_release) struct buf why = BUF_INIT;
     struct service s = {.http = NULL};
     int applied = 0;
-    enum err e = config_load(&s.config, argc, argv, &why);
 
+    if (cli_wants_help(argc, argv))
+        return cli_help(argv[0]);
+    enum err e = config_load(&s.config, argc, argv, &why);
     if (e == ERR_OK)
         e = find_database(&s, &why);
     if (e == ERR_OK)

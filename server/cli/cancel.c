@@ -1,0 +1,139 @@
+/* belay cancel and belay delete. What they say is what the server said, in words: that a
+ * job was asked to stop is never told as if it had stopped. */
+#include "server/cli/print.h"
+#include "server/cli/verbs.h"
+#include "server/core/cleanup.h"
+
+#include <string.h>
+
+enum { STATUS_ACCEPTED = 202, STATUS_GONE = 204 };
+
+#define ABORT_OPTIONS                                                                    \
+    {"abort", NULL, "also when it runs: ask it to stop", OPTION_YES, "abort"},           \
+        {"reason", "TEXT", "why; kept with the receipt", OPTION_TEXT, "reason"},         \
+        {"actor", "NAME", "who asks; kept with the receipt", OPTION_TEXT, "actor"},      \
+        {"grace", "SECONDS", "how long a command has until it is killed", OPTION_INT,    \
+         "grace_seconds"},                                                               \
+        WAIT_OPTION("wait until it has stopped; exit code 1 when it has not")
+
+static const struct verb_option cancel_options[] = {
+    ABORT_OPTIONS,
+    {"delete", NULL, "and remove it", OPTION_YES, "delete"},
+    {"attempt", "N", "only if this attempt is the current one", OPTION_INT, "attempt"},
+    {"only-if", "STATUS", "only if that is its status; may be given more than once",
+     OPTION_LIST, "only_if"},
+    {.name = NULL}};
+
+static const struct verb_option delete_options[] = {ABORT_OPTIONS, {.name = NULL}};
+
+/* The result in words; the words of the API are in cancelJob. */
+static const char *words_of(const char *result)
+{
+    static const char *const words[][2] = {
+        {"cancelled", "cancelled; it will never start"},
+        {"aborting", "asked to stop, not stopped yet"},
+        {"aborted", "aborted; it has stopped"},
+        {"killed", "killed, because it did not stop in its grace"},
+        {"completed", "it had succeeded before it could be stopped"},
+        {"failed", "it failed after it was asked to stop; it is not tried again"},
+        {"worker_lost", "its worker was lost; it is aborted"},
+        {"already_cancelled", "had been cancelled already"},
+        {"already_aborted", "had been aborted already"},
+        {"deleted", "deleted"},
+    };
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strcmp(words[i][0], result) == 0)
+            return words[i][1];
+    }
+    return result;
+}
+
+static void tell(const struct call *call, const struct answer *a)
+{
+    CLEANUP(buf_release) struct buf text = BUF_INIT;
+    const json_t *receipt = json_object_get(a->json, "cancellation");
+    const char *message = json_text(receipt, "message");
+
+    buf_addf(
+        &text, "job %s: %s", call->words[0],
+        words_of(a->status == STATUS_GONE ? "deleted" : json_text(a->json, "result")));
+    if (json_is_object(receipt)) {
+        buf_adds(&text, " (receipt ");
+        print_words(&text, json_object_get(receipt, "id"));
+        buf_addc(&text, ')');
+    }
+    if (message[0] != '\0') {
+        buf_adds(&text, ": ");
+        print_words(&text, json_object_get(receipt, "message"));
+    }
+    puts(text.text);
+}
+
+static int finish(const struct call *call, const struct answer *a)
+{
+    if (!call->json)
+        tell(call, a);
+    if (a->status != STATUS_ACCEPTED || call_int(call, "wait", 0) <= 0)
+        return 0;
+    fprintf(stderr, "belay %s: not stopped after %s s\n", call->verb->name,
+            call_text(call, "wait"));
+    return 1;
+}
+
+static int run_cancel(const struct call *call)
+{
+    CLEANUP(answer_release) struct answer a = ANSWER_INIT;
+    CLEANUP(buf_release) struct buf members = BUF_INIT, body = BUF_INIT;
+
+    call_body(call, &members);
+    buf_addf(&body, "{%s}", members.len > 0 ? members.text + 1 : "");
+    int code =
+        client_ask_job(call, "/cancel",
+                       &(struct question){.method = "POST",
+                                          .body = body.text,
+                                          .wait_seconds = call_int(call, "wait", 0)},
+                       &a);
+    return code == 0 ? finish(call, &a) : code;
+}
+
+static int run_delete(const struct call *call)
+{
+    CLEANUP(answer_release) struct answer a = ANSWER_INIT;
+    CLEANUP(buf_release) struct buf query = BUF_INIT;
+
+    call_query(call, &query);
+    int code = client_ask_job(
+        call, query.text,
+        &(struct question){.method = "DELETE", .wait_seconds = call_int(call, "wait", 0)},
+        &a);
+    return code == 0 ? finish(call, &a) : code;
+}
+
+const struct verb verb_cancel = {
+    .name = "cancel",
+    .synopsis = "ID [--abort] [--option VALUE ...]",
+    .summary = "cancel a job; with --abort also one that runs",
+    .options = cancel_options,
+    .examples = "  belay cancel 33\n"
+                "  belay cancel 33 --abort --wait 10\n"
+                "  belay cancel 33 --abort --reason 'wrong input file' --actor ada\n"
+                "  belay cancel 33 --abort --grace 5 --delete\n",
+    .least_words = 1,
+    .most_words = 1,
+    .is_client = true,
+    .run = run_cancel,
+};
+
+const struct verb verb_delete = {
+    .name = "delete",
+    .synopsis = "ID [--abort] [--option VALUE ...]",
+    .summary = "remove a job; with --abort also one that runs, when it has stopped",
+    .options = delete_options,
+    .examples = "  belay delete 33\n"
+                "  belay delete 33 --abort --wait 10\n",
+    .least_words = 1,
+    .most_words = 1,
+    .is_client = true,
+    .run = run_delete,
+};

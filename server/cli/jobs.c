@@ -1,0 +1,169 @@
+/* The verbs that read jobs, and retry. */
+#include "server/cli/print.h"
+#include "server/cli/verbs.h"
+#include "server/core/cleanup.h"
+
+#include <string.h>
+
+static const struct verb_option get_options[] = {WAIT_OPTION("wait for its end"),
+                                                 {.name = NULL}};
+static const struct verb_option retry_options[] = {
+    {"actor", "NAME", "who asks", OPTION_TEXT, "actor"}, {.name = NULL}};
+static const struct verb_option events_options[] = {
+    {"after", "N", "only those after event N", OPTION_INT, "after"},
+    {"limit", "N", "at most so many; default 50", OPTION_INT, "limit"},
+    {.name = NULL}};
+static const struct verb_option list_options[] = {
+    {"status", "STATUS",
+     "todo, doing, succeeded, failed, cancelled, aborted; or some, as "
+     "todo,doing",
+     OPTION_TEXT, "status"},
+    {"queue", "NAME", "only of this queue", OPTION_TEXT, "queue"},
+    {"task", "NAME", "only of this task", OPTION_TEXT, "task"},
+    {"tag", "TEXT", "only with this tag", OPTION_TEXT, "tag"},
+    {"limit", "N", "page size, 1 to 200; default 50", OPTION_INT, "limit"},
+    {"cursor", "CURSOR", "the page that begins there", OPTION_TEXT, "cursor"},
+    {"all", NULL, "all pages", OPTION_YES, NULL},
+    {.name = NULL}};
+
+static int run_get(const struct call *call)
+{
+    CLEANUP(answer_release) struct answer a = ANSWER_INIT;
+    int code = client_ask_job(
+        call, "",
+        &(struct question){.method = "GET", .wait_seconds = call_int(call, "wait", 0)},
+        &a);
+
+    if (code == 0 && !call->json)
+        print_job(a.json);
+    return code;
+}
+
+static int run_retry(const struct call *call)
+{
+    CLEANUP(answer_release) struct answer a = ANSWER_INIT;
+    CLEANUP(buf_release) struct buf rest = BUF_INIT;
+
+    buf_adds(&rest, "/retry");
+    call_query(call, &rest);
+    int code = client_ask_job(call, rest.text, &(struct question){.method = "POST"}, &a);
+    if (code == 0 && !call->json)
+        printf("job %s: waits to start again\n", call->words[0]);
+    return code;
+}
+
+static int run_events(const struct call *call)
+{
+    static const struct column columns[] = {{"ID", "id"},       {"AT", "at"},
+                                            {"EVENT", "type"},  {"ATTEMPT", "attempt"},
+                                            {"ACTOR", "actor"}, {"DETAIL", "detail"},
+                                            {.title = NULL}};
+    CLEANUP(answer_release) struct answer a = ANSWER_INIT;
+    CLEANUP(buf_release) struct buf rest = BUF_INIT;
+
+    buf_adds(&rest, "/events");
+    call_query(call, &rest);
+    int code = client_ask_job(call, rest.text, &(struct question){.method = "GET"}, &a);
+    if (code == 0 && !call->json)
+        print_table(json_object_get(a.json, "events"), columns);
+    return code;
+}
+
+/* -- list ---------------------------------------------------------------------------- */
+
+/* One page; `cursor` becomes that of the next, or empty. */
+static int list_page(const struct call *call, struct buf *cursor)
+{
+    static const struct column columns[] = {{"ID", "id"},
+                                            {"STATUS", "status"},
+                                            {"QUEUE", "queue"},
+                                            {"TASK", "task"},
+                                            {"PRIORITY", "priority"},
+                                            {"ATTEMPT", "attempt"},
+                                            {"CREATED", "created_at"},
+                                            {"TAGS", "tags"},
+                                            {.title = NULL}};
+    CLEANUP(answer_release) struct answer a = ANSWER_INIT;
+    CLEANUP(buf_release) struct buf path = BUF_INIT;
+
+    buf_adds(&path, "/jobs");
+    call_query(call, &path);
+    if (cursor->len > 0) {
+        buf_addf(&path, "%ccursor=", strchr(path.text, '?') != NULL ? '&' : '?');
+        client_escape(&path, cursor->text);
+    }
+    int code =
+        client_ask(call, &(struct question){.method = "GET", .path = path.text}, &a);
+    buf_clear(cursor);
+    if (code != 0)
+        return code;
+    if (!call->json)
+        print_table(json_object_get(a.json, "jobs"), columns);
+    buf_adds(cursor, json_text(a.json, "next_cursor"));
+    return 0;
+}
+
+static int run_list(const struct call *call)
+{
+    CLEANUP(buf_release) struct buf cursor = BUF_INIT;
+    int code;
+
+    if (call_has(call, "all") && call_has(call, "cursor"))
+        return usage_error(call, "--all and --cursor do not go together");
+    do
+        code = list_page(call, &cursor);
+    while (code == 0 && call_has(call, "all") && cursor.len > 0);
+    if (code == 0 && cursor.len > 0)
+        fprintf(stderr, "There is more: --cursor %s, or --all\n", cursor.text);
+    return code;
+}
+
+const struct verb verb_get = {
+    .name = "get",
+    .synopsis = "ID [--wait SECONDS]",
+    .summary = "show a job",
+    .options = get_options,
+    .examples = "  belay get 33\n"
+                "  belay get 33 --wait 30 --json | jq .result\n",
+    .least_words = 1,
+    .most_words = 1,
+    .is_client = true,
+    .run = run_get,
+};
+
+const struct verb verb_list = {
+    .name = "list",
+    .synopsis = "[--option VALUE ...]",
+    .summary = "list jobs, the newest first",
+    .options = list_options,
+    .examples = "  belay list --status doing\n"
+                "  belay list --queue mails --status failed,aborted --all\n"
+                "  belay list --limit 200 --json | jq '.jobs[].id'\n",
+    .is_client = true,
+    .run = run_list,
+};
+
+const struct verb verb_retry = {
+    .name = "retry",
+    .synopsis = "ID [--actor NAME]",
+    .summary = "start a job again that has ended",
+    .options = retry_options,
+    .examples = "  belay retry 33\n",
+    .least_words = 1,
+    .most_words = 1,
+    .is_client = true,
+    .run = run_retry,
+};
+
+const struct verb verb_events = {
+    .name = "events",
+    .synopsis = "ID [--after N] [--limit N]",
+    .summary = "show what happened to a job, also when it has been removed",
+    .options = events_options,
+    .examples = "  belay events 33\n"
+                "  belay events 33 --json | jq '.events[].type'\n",
+    .least_words = 1,
+    .most_words = 1,
+    .is_client = true,
+    .run = run_events,
+};

@@ -1,0 +1,138 @@
+/* The verbs that ask about the service itself. */
+#include "server/cli/print.h"
+#include "server/cli/verbs.h"
+#include "server/core/cleanup.h"
+
+enum { HEALTH_LIMIT_MS = 2000 };
+
+/* Prints the table that the server answers at `path` below the member `key`. */
+static int run_table(const struct call *call, const char *path, const char *key,
+                     const struct column *columns)
+{
+    CLEANUP(answer_release) struct answer a = ANSWER_INIT;
+    int code = client_ask(call, &(struct question){.method = "GET", .path = path}, &a);
+
+    if (code == 0 && !call->json)
+        print_table(json_object_get(a.json, key), columns);
+    return code;
+}
+
+static int run_tasks(const struct call *call)
+{
+    static const struct column columns[] = {
+        {"TASK", "name"}, {"DESCRIPTION", "description"}, {.title = NULL}};
+
+    return run_table(call, "/tasks", "tasks", columns);
+}
+
+static int run_queues(const struct call *call)
+{
+    static const struct column columns[] = {
+        {"QUEUE", "name"},          {"PAUSED", "paused"},   {"TODO", "todo"},
+        {"SCHEDULED", "scheduled"}, {"BLOCKED", "blocked"}, {"DOING", "doing"},
+        {"SUCCEEDED", "succeeded"}, {"FAILED", "failed"},   {"CANCELLED", "cancelled"},
+        {"ABORTED", "aborted"},     {.title = NULL}};
+
+    return run_table(call, "/queues", "queues", columns);
+}
+
+static int run_workers(const struct call *call)
+{
+    static const struct column columns[] = {{"ID", "id"},
+                                            {"WORKER", "name"},
+                                            {"ALIVE", "alive"},
+                                            {"RUNNING", "running"},
+                                            {"OF", "concurrency"},
+                                            {"VERSION", "version"},
+                                            {"HEARTBEAT", "heartbeat_at"},
+                                            {.title = NULL}};
+
+    return run_table(call, "/workers", "workers", columns);
+}
+
+/* For scripts and containers: quick, silent when all is well. */
+static int run_healthcheck(const struct call *call)
+{
+    CLEANUP(answer_release) struct answer a = ANSWER_INIT;
+    CLEANUP(buf_release) struct buf text = BUF_INIT;
+    int code = client_ask(
+        call, &(struct question){"GET", "/readyz", NULL, 0, HEALTH_LIMIT_MS, true}, &a);
+
+    if (code == 0)
+        return 0;
+    print_words(&text, a.json);
+    fprintf(stderr, "belay healthcheck: %s %s\n", call->url,
+            a.json != NULL ? text.text : "does not answer");
+    return 1;
+}
+
+static int run_version(const struct call *call)
+{
+    CLEANUP(answer_release) struct answer a = ANSWER_INIT;
+    CLEANUP(buf_release) struct buf schema = BUF_INIT;
+
+    if (!call_has(call, "server")) {
+        puts(call->json ? "{\"name\":\"belay\",\"version\":\"" BELAY_VERSION "\"}"
+                        : "belay " BELAY_VERSION);
+        return 0;
+    }
+    int code =
+        client_ask(call, &(struct question){.method = "GET", .path = "/version"}, &a);
+    if (code != 0 || call->json)
+        return code;
+    print_words(&schema, json_object_get(a.json, "schema"));
+    printf("%s %s, schema %s\n", json_text(a.json, "name"), json_text(a.json, "version"),
+           schema.text);
+    return 0;
+}
+
+static const struct verb_option version_options[] = {
+    {"server", NULL, "of the server instead of this program", OPTION_YES, NULL},
+    {.name = NULL}};
+
+const struct verb verb_tasks = {
+    .name = "tasks",
+    .synopsis = "",
+    .summary = "list the tasks that the server can run",
+    .examples = "  belay tasks\n",
+    .is_client = true,
+    .run = run_tasks,
+};
+
+const struct verb verb_queues = {
+    .name = "queues",
+    .synopsis = "",
+    .summary = "list the queues and how many jobs are where",
+    .examples = "  belay queues\n",
+    .is_client = true,
+    .run = run_queues,
+};
+
+const struct verb verb_workers = {
+    .name = "workers",
+    .synopsis = "",
+    .summary = "list the workers and when they were last heard of",
+    .examples = "  belay workers\n",
+    .is_client = true,
+    .run = run_workers,
+};
+
+const struct verb verb_healthcheck = {
+    .name = "healthcheck",
+    .synopsis = "",
+    .summary = "exit with 0 when the server can take jobs, else with 1, within 2 s",
+    .examples = "  belay healthcheck || systemctl restart belay\n",
+    .is_client = true,
+    .run = run_healthcheck,
+};
+
+const struct verb verb_version = {
+    .name = "version",
+    .synopsis = "[--server]",
+    .summary = "print the version",
+    .options = version_options,
+    .examples = "  belay version\n"
+                "  belay version --server --json | jq .schema\n",
+    .is_client = true,
+    .run = run_version,
+};
