@@ -43,9 +43,15 @@ SOURCES := $(filter-out $(MAIN),$(wildcard server/core/*.c server/http/*.c serve
 OBJECTS := $(SOURCES:%.c=$(OUT)/obj/%.o) $(GEN_C:$(BUILD)/%.c=$(OUT)/obj/%.o)
 MAIN_OBJECT := $(MAIN:%.c=$(OUT)/obj/%.o)
 
+# A tree that belongs to somebody else (a mounted volume, a clone that root tests) is this tree all the same.
+export GIT_CONFIG_COUNT := 1
+export GIT_CONFIG_KEY_0 := safe.directory
+export GIT_CONFIG_VALUE_0 := *
+
 .DELETE_ON_ERROR:
 .PHONY: all help print-deps-test deps deps-build deps-test deps-check run test check format format-check lint asan tsan fuzz \
-        bench docs install clean ci docker-test test-trixie binaries tests-quick
+        bench docs install clean ci docker-test test-trixie \
+        test-fresh binaries tests-quick
 
 all: $(OUT)/belay
 
@@ -208,6 +214,9 @@ docker-test: ## build the image, start the stack, use it, break it, stop it
 
 test-trixie: ## build and test in a Debian 13 of its own
 	@tests/house/trixie
+
+test-fresh: ## the README and the tests in a Debian 12 that has nothing yet
+	@tests/house/fresh
 
 ci: ## what .ci/run runs
 	@.ci/run
