@@ -73,8 +73,7 @@ static int fail(enum err e, const struct buf *why)
     return exit_code_of(e);
 }
 
-/* -- callbacks that join the parts
- * ---------------------------------------------------------------------- */
+/* -- callbacks that join the parts --------------------------------------------------- */
 
 static void wake_http(void *arg)
 {
@@ -224,6 +223,7 @@ static enum err start(struct service *s, struct buf *why)
 {
     enum err e = collect_tasks(s, why);
 
+    s->app.config = &s->config;
     if (e == ERR_OK)
         e = process_zygote_start();
     if (e == ERR_OK)
@@ -302,7 +302,7 @@ static void stop(struct service *s)
     int left = 0;
 
     if (s->app.node != NULL)
-        left = node_close(s->app.node, true);
+        left = node_close(s->app.node);
     if (s->http != NULL) {
         http_drain(s->http);
         waiters_release(s->app.waiters);

@@ -61,9 +61,10 @@ void node_status(struct node *node, struct node_status *out);
 
 /* SIGTERM: stop claiming, give back what has not started, go on with what runs. */
 void node_drain(struct node *node);
-/* Waits until all jobs have stopped and are written, at most drain_seconds; then aborts
- * the rest with cause shutdown and waits for them (grace_seconds + 2). Returns how many
- * were still running at the end. */
-int node_close(struct node *node, bool fast);
+/* Aborts what still runs with cause shutdown, waits for it (grace_seconds + 2), writes
+ * all ends, and takes everything down. Returns how many jobs were still running at the
+ * end: their threads go with the process, and their jobs are rescued when the lease is
+ * over. */
+int node_close(struct node *node);
 
 #endif

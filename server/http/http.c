@@ -307,8 +307,8 @@ static struct MHD_Daemon *start_daemon(struct http *http)
     if (per_address == 0)
         per_address = is_loopback(c->listen) ? 0 : 64;
     return MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, exchange_step, http,
-        MHD_OPTION_EXTERNAL_LOGGER, log_of_mhd,
+        MHD_USE_EPOLL | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+        exchange_step, http, MHD_OPTION_EXTERNAL_LOGGER, log_of_mhd,
         NULL, /* first, so that it hears of the others */
 #if MHD_VERSION >= 0x00097701
         MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1,

@@ -1,0 +1,22 @@
+/* context: what a task holds while it runs. task.h is its outside; this is its inside,
+ * for the runner. */
+#ifndef BELAY_WORKERS_CONTEXT_H
+#define BELAY_WORKERS_CONTEXT_H
+
+#include "workers/job.h"
+#include "workers/task.h"
+
+struct node;
+
+struct job_ctx {
+    struct job_ctx_head head; /* first: job_should_abort() reads it */
+    struct node *node;
+    struct job *job;
+
+    /* what the functions that make results have said */
+    char *result, *kind, *message; /* JSON; a word; words */
+    int64_t result_len, retry_ms;
+    bool bad_result, killed;
+};
+
+#endif

@@ -1,0 +1,209 @@
+#include "workers/ends.h"
+
+#include "server/core/cleanup.h"
+#include "server/core/clock.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FINISH_PARAMS = 13, GIVE_BACK_PARAMS = 8, STAGE_PARAMS = 5, PROGRESS_PARAMS = 5 };
+
+/* The columns of job_finish.sql and job_give_back.sql. */
+enum {
+    ANSWER_ORD,
+    ANSWER_ID,
+    ANSWER_TAKEN,
+    ANSWER_STATUS,
+    ANSWER_OUTCOME,
+    BACK_SCHEDULED
+};
+
+static struct db_value since(int64_t then_us, int64_t now_us)
+{
+    return then_us == 0 ? db_null() : db_int(now_us > then_us ? now_us - then_us : 0);
+}
+
+static void put_finish(const struct job *job, int64_t now_us, struct db_value *v)
+{
+    const struct db_value row[FINISH_PARAMS] = {
+        db_int(job->id),
+        db_int(job->lease),
+        db_int(job->worker_id),
+        db_int(job->attempt),
+        db_text(job->status),
+        db_textn(job->result, (int)job->result_len),
+        db_text(job->error),
+        since(job->claimed_us, job->started_us),
+        since(job->ended_us, now_us),
+        db_text(job->message),
+        db_int(job->killed),
+        since(job->delivered_us, now_us),
+        since(job->acknowledged_us, now_us),
+    };
+
+    memcpy(v, row, sizeof row);
+}
+
+static void put_give_back(const struct job *job, struct db_value *v)
+{
+    static const char *const kinds[] = {[FATE_RETRY] = "retry",
+                                        [FATE_SHUTDOWN] = "shutdown",
+                                        [FATE_UNSTARTED] = "unstarted"};
+    const struct db_value row[GIVE_BACK_PARAMS] = {
+        db_int(job->id),      db_int(job->lease),        db_int(job->worker_id),
+        db_int(job->attempt), db_text(kinds[job->fate]), db_int(job->retry_ms),
+        db_text(job->error),  db_text(job->message),
+    };
+
+    memcpy(v, row, sizeof row);
+}
+
+/* The values of both statements. */
+struct values {
+    struct db_value *finish, *back;
+    int n_finish, n_back;
+};
+
+static void values_release(struct values *v)
+{
+    free(v->finish);
+    free(v->back);
+}
+
+static enum err values_make(struct values *v, const struct job_list *jobs)
+{
+    size_t n = (size_t)jobs->n + 1;
+    int64_t now_us = clock_us();
+
+    assert(sql_params(SQL_job_finish) == FINISH_PARAMS &&
+           sql_params(SQL_job_give_back) == GIVE_BACK_PARAMS);
+    *v = (struct values){
+        .finish = malloc(n * FINISH_PARAMS * sizeof *v->finish),
+        .back = malloc(n * GIVE_BACK_PARAMS * sizeof *v->back),
+    };
+    if (v->finish == NULL || v->back == NULL)
+        return ERR_NO_MEMORY;
+    for (const struct job *job = jobs->first; job != NULL; job = job->next) {
+        if (job->fate == FATE_FINISHED)
+            put_finish(job, now_us, v->finish + v->n_finish++ * FINISH_PARAMS);
+        else
+            put_give_back(job, v->back + v->n_back++ * GIVE_BACK_PARAMS);
+    }
+    return ERR_OK;
+}
+
+static struct ends_answer answer_of(const struct db_rows *rows, int row, bool back)
+{
+    bool taken = row < rows->count && row_bool(rows, row, ANSWER_TAKEN);
+
+    return (struct ends_answer){
+        .taken = taken,
+        .terminal = taken && strcmp(row_text(rows, row, ANSWER_STATUS), "todo") != 0,
+        .scheduled = taken && back && row_bool(rows, row, BACK_SCHEDULED),
+    };
+}
+
+static void read_answers(const struct job_list *jobs, const struct db_rows *finished,
+                         const struct db_rows *backs, struct ends_answer *out)
+{
+    int n_finish = 0, n_back = 0;
+
+    for (const struct job *job = jobs->first; job != NULL; job = job->next) {
+        if (job->fate == FATE_FINISHED)
+            *out++ = answer_of(finished, n_finish++, false);
+        else
+            *out++ = answer_of(backs, n_back++, true);
+    }
+}
+
+enum err ends_write(struct db *db, const struct job_list *jobs,
+                    const struct db_call *claim, struct db_rows *out_claimed,
+                    struct ends_answer *out_answers)
+{
+    CLEANUP(values_release) struct values v;
+    struct db_call calls[3];
+    struct db_rows rows[3] = {{.count = 0}}, *finished = &rows[0], *backs = &rows[0];
+    int n = 0;
+    enum err e = values_make(&v, jobs);
+
+    if (e != ERR_OK)
+        return e;
+    if (v.n_finish > 0) {
+        finished = &rows[n];
+        calls[n++] = (struct db_call){SQL_job_finish, v.n_finish, v.finish};
+    }
+    if (v.n_back > 0) {
+        backs = &rows[n];
+        calls[n++] = (struct db_call){SQL_job_give_back, v.n_back, v.back};
+    }
+    if (claim != NULL)
+        calls[n++] = *claim;
+    if (n == 0)
+        return ERR_OK;
+    e = db_exec_all(db, n, calls, rows);
+    if (e != ERR_OK)
+        return e;
+    read_answers(jobs, finished, backs, out_answers);
+    if (claim != NULL)
+        *out_claimed = rows[--n];
+    while (n > 0)
+        db_rows_free(&rows[--n]);
+    return ERR_OK;
+}
+
+void ends_replace(struct job *job, const char *why)
+{
+    job_set_error(job, "bad_result", why);
+    free(job->message);
+    job->message = NULL;
+    if (job->fate == FATE_FINISHED && strcmp(job->status, "aborted") != 0)
+        job->status = "failed";
+}
+
+enum err ends_write_stages(struct db *db, const struct abort_stage *stages, int n,
+                           struct db_rows *out_rows)
+{
+    CLEANUP(free_ptr)
+    struct db_value *values = malloc((size_t)n * STAGE_PARAMS * sizeof *values);
+    int64_t now_us = clock_us();
+
+    if (values == NULL)
+        return ERR_NO_MEMORY;
+    for (int i = 0; i < n; i++) {
+        const struct abort_stage *s = &stages[i];
+        struct db_value *v = values + i * STAGE_PARAMS;
+        v[0] = db_int(s->job_id);
+        v[1] = db_int(s->worker_id);
+        v[2] = db_int(s->attempt);
+        v[3] = since(s->delivered_us, now_us);
+        v[4] = since(s->acknowledged_us, now_us);
+    }
+    return db_exec(db, SQL_abort_stages, n, values, out_rows);
+}
+
+enum err ends_write_progress(struct db *db, const struct progress *reports, int n,
+                             struct db_rows *out_rows)
+{
+    struct words {
+        char percent[32];
+    };
+    CLEANUP(free_ptr)
+    struct db_value *values = malloc((size_t)n * PROGRESS_PARAMS * sizeof *values);
+    CLEANUP(free_ptr) struct words *words = malloc((size_t)n * sizeof *words);
+
+    if (values == NULL || words == NULL)
+        return ERR_NO_MEMORY;
+    for (int i = 0; i < n; i++) {
+        const struct progress *p = &reports[i];
+        struct db_value *v = values + i * PROGRESS_PARAMS;
+        snprintf(words[i].percent, sizeof words[i].percent, "%.2f", p->percent);
+        v[0] = db_int(p->job_id);
+        v[1] = db_int(p->lease);
+        v[2] = db_int(p->worker_id);
+        v[3] = db_text(words[i].percent);
+        v[4] = p->message[0] != '\0' ? db_text(p->message) : db_null();
+    }
+    return db_exec(db, SQL_job_progress, n, values, out_rows);
+}

@@ -1,0 +1,444 @@
+/* All periodic work of a node, on one connection in one thread: heartbeat, looking for
+ * aborts, moving what is due, rescuing the jobs of lost workers, partitions.
+ *
+ * Every chore is one statement that every node may run at any time (SKIP LOCKED), so
+ * there is no leader. A node that has just connected lets SETTLE_MS go by before it
+ * rescues: after an outage all workers look dead until they have reconnected. */
+#include "server/core/clock.h"
+#include "server/core/config.h"
+#include "server/core/log.h"
+#include "workers/parts.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    BACKOFF_BASE_MS = 50,
+    BACKOFF_CAP_MS = 2000,
+    SETTLE_MS = 5000,
+    PARTITIONS_MS = 60000,
+    DUE_MOST = 1000,
+    REAP_MOST = 100,
+    NAME_BYTES = 128,
+};
+
+enum chore { HEARTBEAT, ABORTS, DUE, REAP, PARTITIONS, CHORES };
+
+struct janitor {
+    struct node *node;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t news;
+    bool stopping, aborts_wanted, due_wanted; /* under mutex */
+    atomic_bool up;
+    _Atomic(int64_t) complained_ms;
+    /* the thread's own */
+    struct db *db;
+    int failures;
+    int64_t next_try_ms, at_ms[CHORES];
+};
+
+static int64_t lease_ms(const struct janitor *j)
+{
+    return j->node->options.config->lease_seconds * MS_PER_SECOND;
+}
+
+static void complain(struct janitor *j, const char *what, const char *why)
+{
+    if (log_once_a_second(&j->complained_ms))
+        log_warn("janitor", "failed=%s why=%s", what, log_quoted(why));
+}
+
+/* False when the statement failed; said once a second. */
+static bool ask(struct janitor *j, enum sql sql, const struct db_value *values,
+                struct db_rows *rows)
+{
+    if (db_exec(j->db, sql, 1, values, rows) == ERR_OK)
+        return true;
+    complain(j, sql_name(sql), db_errmsg(j->db));
+    return false;
+}
+
+/* -- this worker --------------------------------------------------------------------- */
+
+static void be_sure_until(struct janitor *j, int64_t ms)
+{
+    atomic_store(&j->node->sure_until_ms, ms);
+    pool_poke(j->node->pool);
+}
+
+static void register_worker(struct janitor *j)
+{
+    const struct config *c = j->node->options.config;
+    char host[64] = "", name[NAME_BYTES];
+    struct db_rows rows;
+    int64_t sent_ms = clock_ms();
+
+    gethostname(host, sizeof host - 1);
+    if (c->node_name[0] != '\0')
+        snprintf(name, sizeof name, "%s", c->node_name);
+    else
+        snprintf(name, sizeof name, "%s:%d", host, (int)getpid());
+    struct db_value values[] = {db_text(name), db_text(host), db_int(getpid()),
+                                db_text(BELAY_VERSION), db_int(c->concurrency)};
+    if (!ask(j, SQL_worker_register, values, &rows))
+        return;
+    atomic_store(&j->node->worker_id, row_int(&rows, 0, 0));
+    db_rows_free(&rows);
+    log_info("worker_register", "worker=%" PRId64 " name=%s",
+             atomic_load(&j->node->worker_id), log_quoted(name));
+    be_sure_until(j, sent_ms + lease_ms(j));
+    dispatcher_wake(j->node->dispatcher);
+}
+
+/* Others have taken its jobs: what runs is stopped, what waits is forgotten. */
+static void give_up_worker(struct janitor *j, int64_t worker_id)
+{
+    struct job_list waiting = {.n = 0};
+    int running;
+
+    atomic_store(&j->node->worker_id, 0);
+    pool_take_waiting(j->node->pool, INT64_MAX, &waiting);
+    for (struct job *job = waiting.first; job != NULL; job = job->next)
+        job->fate = FATE_UNSTARTED; /* the fence will refuse it */
+    log_warn("worker_heartbeat", "worker=%" PRId64 " lost=true waiting=%d hint=%s",
+             worker_id, waiting.n,
+             log_quoted("it was not heard of for longer than its lease; its jobs are "
+                        "with other workers now"));
+    dispatcher_end_all(j->node->dispatcher, &waiting);
+    running = abort_request_all(j->node->aborts, worker_id, ABORT_WORKER_LOST);
+    if (running > 0)
+        log_warn("worker_heartbeat", "told_to_stop=%d", running);
+}
+
+static void heartbeat(struct janitor *j)
+{
+    int64_t worker_id = atomic_load(&j->node->worker_id), sent_ms = clock_ms();
+    struct pool_count count = pool_count(j->node->pool);
+    struct db_value values[] = {db_int(worker_id), db_int(count.running)};
+    struct db_rows rows;
+
+    j->at_ms[HEARTBEAT] = sent_ms + lease_ms(j) / 3;
+    if (worker_id == 0) {
+        register_worker(j);
+        return;
+    }
+    if (!ask(j, SQL_worker_heartbeat, values, &rows))
+        return;
+    bool alive = row_bool(&rows, 0, 0);
+    if (row_int(&rows, 0, 1) > 0)
+        j->at_ms[ABORTS] = 0;
+    db_rows_free(&rows);
+    if (alive) {
+        be_sure_until(j, sent_ms + lease_ms(j));
+        return;
+    }
+    give_up_worker(j, worker_id);
+    register_worker(j);
+}
+
+/* -- aborts -------------------------------------------------------------------------- */
+
+/* The columns of abort_poll.sql. */
+enum { POLL_JOB, POLL_ATTEMPT, POLL_N, POLL_CAUSE, POLL_REASON, POLL_ACTOR, POLL_GRACE };
+
+static enum abort_cause cause_of(const char *word)
+{
+    static const char *const words[] = {
+        [ABORT_USER] = "user",
+        [ABORT_TIMEOUT] = "timeout",
+        [ABORT_DEADLINE] = "deadline",
+        [ABORT_SHUTDOWN] = "shutdown",
+        [ABORT_SUPERSEDED] = "superseded",
+        [ABORT_PARENT] = "parent",
+        [ABORT_WORKER_LOST] = "worker_lost",
+        [ABORT_ADMIN] = "admin",
+    };
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strcmp(words[i], word) == 0)
+            return (enum abort_cause)i;
+    }
+    return ABORT_USER;
+}
+
+static void poll_aborts(struct janitor *j)
+{
+    int64_t worker_id = atomic_load(&j->node->worker_id);
+    struct db_value values[] = {db_int(worker_id)};
+    struct db_rows rows;
+
+    j->at_ms[ABORTS] =
+        clock_ms() + j->node->options.config->abort_poll_seconds * MS_PER_SECOND;
+    if (worker_id == 0 || !ask(j, SQL_abort_poll, values, &rows))
+        return;
+    for (int i = 0; i < rows.count; i++) {
+        struct abort_order order = {
+            .job_id = row_int(&rows, i, POLL_JOB),
+            .worker_id = worker_id,
+            .attempt = (int)row_int(&rows, i, POLL_ATTEMPT),
+            .cause = cause_of(row_text(&rows, i, POLL_CAUSE)),
+            .reason = row_text(&rows, i, POLL_REASON),
+            .actor = row_text(&rows, i, POLL_ACTOR),
+            .grace_ms =
+                row_is_null(&rows, i, POLL_GRACE) ? -1 : row_int(&rows, i, POLL_GRACE),
+        };
+        node_deliver(j->node, &order);
+    }
+    db_rows_free(&rows);
+}
+
+/* -- chores for all nodes ------------------------------------------------------------ */
+
+static void move_due(struct janitor *j)
+{
+    int64_t most_ms = j->node->options.config->poll_seconds * MS_PER_SECOND;
+    struct db_value values[] = {db_int(DUE_MOST)};
+    struct db_rows rows;
+
+    j->at_ms[DUE] = clock_ms() + most_ms;
+    if (!ask(j, SQL_maintain_due, values, &rows))
+        return;
+    int64_t moved = row_int(&rows, 0, 0), next_ms = row_int(&rows, 0, 2);
+    if (!row_is_null(&rows, 0, 2) && next_ms < most_ms)
+        j->at_ms[DUE] = clock_ms() + next_ms;
+    db_rows_free(&rows);
+    if (moved > 0)
+        node_wake(j->node, "", (int)moved);
+}
+
+static void reap(struct janitor *j)
+{
+    struct db_value values[] = {db_int(lease_ms(j)), db_int(REAP_MOST)};
+    struct db_rows rows;
+    int todo = 0;
+
+    j->at_ms[REAP] = clock_ms() + lease_ms(j) / 3;
+    if (!ask(j, SQL_maintain_reap, values, &rows))
+        return;
+    for (int i = 0; i < rows.count; i++) {
+        const char *status = row_text(&rows, i, 2);
+        log_warn("maintain_reap", "job=%s worker=%s status=%s hint=%s",
+                 row_text(&rows, i, 0), row_text(&rows, i, 1), status,
+                 log_quoted("its worker was not heard of for longer than its lease"));
+        int64_t id = row_int(&rows, i, 0);
+        if (strcmp(status, "todo") == 0)
+            todo++;
+        else if (j->node->options.on_ended != NULL)
+            j->node->options.on_ended(j->node->options.arg, &id, 1);
+    }
+    atomic_fetch_add(&j->node->rescued, rows.count);
+    if (rows.count > 0)
+        j->at_ms[REAP] = 0; /* there may be more */
+    db_rows_free(&rows);
+    if (todo > 0)
+        node_wake(j->node, "", todo);
+}
+
+static void make_partitions(struct janitor *j)
+{
+    struct db_rows rows;
+
+    j->at_ms[PARTITIONS] = clock_ms() + PARTITIONS_MS;
+    if (!ask(j, SQL_maintain_partitions, NULL, &rows))
+        return;
+    if (row_int(&rows, 0, 0) > 0)
+        log_info("maintain_partitions", "created=%s", row_text(&rows, 0, 0));
+    db_rows_free(&rows);
+}
+
+static void (*const chores[CHORES])(struct janitor *) = {[HEARTBEAT] = heartbeat,
+                                                         [ABORTS] = poll_aborts,
+                                                         [DUE] = move_due,
+                                                         [REAP] = reap,
+                                                         [PARTITIONS] = make_partitions};
+
+/* -- the thread ---------------------------------------------------------------------- */
+
+static void disconnect(struct janitor *j)
+{
+    atomic_store(&j->up, false);
+    db_close(j->db);
+    j->db = NULL;
+    j->next_try_ms =
+        clock_ms() + backoff_ms(j->failures++, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
+}
+
+static void connect_janitor(struct janitor *j)
+{
+    struct db_options options = {.url = j->node->options.url,
+                                 .application_name = "belay janitor",
+                                 .pin_plans = true};
+    char why[200];
+    int64_t now_ms = clock_ms(), settle_ms = SETTLE_MS;
+
+    if (db_open(&options, &j->db, why, sizeof why) != ERR_OK) {
+        j->db = NULL;
+        j->next_try_ms =
+            now_ms + backoff_ms(j->failures++, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
+        complain(j, "connect", why);
+        return;
+    }
+    j->failures = 0;
+    atomic_store(&j->up, true);
+    memset(j->at_ms, 0, sizeof j->at_ms); /* heartbeat first, then what was missed */
+    j->at_ms[REAP] = now_ms + (settle_ms < lease_ms(j) ? settle_ms : lease_ms(j));
+}
+
+/* Aborts are looked for only while there is a job to abort. */
+static bool is_wanted(struct janitor *j, enum chore chore)
+{
+    if (chore != ABORTS)
+        return true;
+    struct pool_count count = pool_count(j->node->pool);
+    return count.running + count.waiting > 0;
+}
+
+static void take_wishes(struct janitor *j)
+{
+    pthread_mutex_lock(&j->mutex);
+    if (j->aborts_wanted)
+        j->at_ms[ABORTS] = 0;
+    if (j->due_wanted)
+        j->at_ms[DUE] = 0;
+    bool asked = j->aborts_wanted;
+    j->aborts_wanted = j->due_wanted = false;
+    pthread_mutex_unlock(&j->mutex);
+    if (asked)
+        poll_aborts(j); /* also for a job whose claim is on its way: a tombstone */
+}
+
+static void do_chores(struct janitor *j)
+{
+    take_wishes(j);
+    for (enum chore chore = 0; chore < CHORES; chore++) {
+        if (db_is_broken(j->db) || !db_is_alive(j->db)) {
+            disconnect(j);
+            return;
+        }
+        if (clock_ms() < j->at_ms[chore])
+            continue;
+        if (is_wanted(j, chore))
+            chores[chore](j);
+        else
+            j->at_ms[chore] = clock_ms() + MS_PER_SECOND;
+    }
+}
+
+static int64_t next_chore_ms(const struct janitor *j)
+{
+    int64_t at_ms = INT64_MAX;
+
+    if (j->db == NULL)
+        return j->next_try_ms;
+    for (enum chore chore = 0; chore < CHORES; chore++)
+        at_ms = j->at_ms[chore] < at_ms ? j->at_ms[chore] : at_ms;
+    return at_ms;
+}
+
+/* False: the janitor is to stop. */
+static bool wait_for_chore(struct janitor *j)
+{
+    int64_t at_ms = next_chore_ms(j);
+    struct timespec until = {.tv_sec = at_ms / MS_PER_SECOND,
+                             .tv_nsec = at_ms % MS_PER_SECOND * 1000000};
+
+    pthread_mutex_lock(&j->mutex);
+    while (!j->stopping && (j->db == NULL || (!j->aborts_wanted && !j->due_wanted)) &&
+           clock_ms() < at_ms)
+        pthread_cond_timedwait(&j->news, &j->mutex, &until);
+    bool goes_on = !j->stopping;
+    pthread_mutex_unlock(&j->mutex);
+    return goes_on;
+}
+
+static void leave(struct janitor *j)
+{
+    struct db_value values[] = {db_int(atomic_load(&j->node->worker_id))};
+    struct db_rows rows;
+
+    if (j->db != NULL && values[0].num != 0 && ask(j, SQL_worker_stop, values, &rows))
+        db_rows_free(&rows);
+    if (j->db != NULL)
+        disconnect(j);
+}
+
+static void *run(void *arg)
+{
+    struct janitor *j = arg;
+
+    while (wait_for_chore(j)) {
+        if (j->db == NULL)
+            connect_janitor(j);
+        else
+            do_chores(j);
+    }
+    leave(j);
+    return NULL;
+}
+
+enum err janitor_open(struct node *node, struct janitor **out_j)
+{
+    struct janitor *j = calloc(1, sizeof *j);
+    pthread_condattr_t monotonic;
+
+    if (j == NULL)
+        return ERR_NO_MEMORY;
+    j->node = node;
+    pthread_mutex_init(&j->mutex, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&j->news, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    *out_j = j;
+    if (pthread_create(&j->thread, NULL, run, j) == 0)
+        return ERR_OK;
+    *out_j = NULL;
+    free(j);
+    return ERR_NO_MEMORY;
+}
+
+/* -- from other threads -------------------------------------------------------------- */
+
+static void want(struct janitor *j, bool *wish)
+{
+    pthread_mutex_lock(&j->mutex);
+    *wish = true;
+    pthread_cond_signal(&j->news);
+    pthread_mutex_unlock(&j->mutex);
+}
+
+void janitor_poll_aborts(struct janitor *j)
+{
+    want(j, &j->aborts_wanted);
+}
+
+void janitor_look_at_schedule(struct janitor *j)
+{
+    want(j, &j->due_wanted);
+}
+
+bool janitor_is_up(struct janitor *j)
+{
+    return atomic_load(&j->up);
+}
+
+void janitor_close(struct janitor *j)
+{
+    bool unused;
+
+    if (j == NULL)
+        return;
+    pthread_mutex_lock(&j->mutex);
+    j->stopping = true;
+    pthread_mutex_unlock(&j->mutex);
+    want(j, &unused);
+    pthread_join(j->thread, NULL);
+    pthread_cond_destroy(&j->news);
+    pthread_mutex_destroy(&j->mutex);
+    free(j);
+}

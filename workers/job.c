@@ -1,0 +1,135 @@
+#include "workers/job.h"
+
+#include "server/core/clock.h"
+#include "workers/progress.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* -- lists --------------------------------------------------------------------------- */
+
+void job_list_add(struct job_list *l, struct job *job)
+{
+    job->next = NULL;
+    job->previous = l->last;
+    if (l->last != NULL)
+        l->last->next = job;
+    else
+        l->first = job;
+    l->last = job;
+    l->n++;
+}
+
+void job_list_remove(struct job_list *l, struct job *job)
+{
+    if (job->previous != NULL)
+        job->previous->next = job->next;
+    else
+        l->first = job->next;
+    if (job->next != NULL)
+        job->next->previous = job->previous;
+    else
+        l->last = job->previous;
+    job->next = job->previous = NULL;
+    l->n--;
+}
+
+struct job *job_list_take(struct job_list *l)
+{
+    struct job *job = l->first;
+
+    if (job != NULL)
+        job_list_remove(l, job);
+    return job;
+}
+
+void job_list_move(struct job_list *to, struct job_list *from)
+{
+    if (from->first == NULL)
+        return;
+    from->first->previous = to->last;
+    if (to->last != NULL)
+        to->last->next = from->first;
+    else
+        to->first = from->first;
+    to->last = from->last;
+    to->n += from->n;
+    *from = (struct job_list){.n = 0};
+}
+
+/* -- a claimed job ------------------------------------------------------------------- */
+
+/* The columns of job_claim.sql. */
+enum {
+    CLAIM_ID,
+    CLAIM_LEASE,
+    CLAIM_QUEUE,
+    CLAIM_TASK,
+    CLAIM_PRIORITY,
+    CLAIM_ATTEMPT,
+    CLAIM_COUNTED,
+    CLAIM_MAX_ATTEMPTS,
+    CLAIM_ARGS,
+    CLAIM_HAS_LOCK
+};
+
+static const char *put(char **room, const struct db_rows *rows, int row, int column)
+{
+    char *text = *room;
+    size_t len = (size_t)row_len(rows, row, column);
+
+    memcpy(text, row_text(rows, row, column), len + 1);
+    *room += len + 1;
+    return text;
+}
+
+struct job *job_of_row(const struct db_rows *rows, int row)
+{
+    size_t texts = (size_t)row_len(rows, row, CLAIM_QUEUE) +
+                   (size_t)row_len(rows, row, CLAIM_TASK) +
+                   (size_t)row_len(rows, row, CLAIM_ARGS) + 3;
+    struct job *job = calloc(1, sizeof *job + texts);
+    char *room = (char *)(job + 1);
+
+    if (job == NULL)
+        return NULL;
+    job->id = row_int(rows, row, CLAIM_ID);
+    job->lease = row_int(rows, row, CLAIM_LEASE);
+    job->priority = (int)row_int(rows, row, CLAIM_PRIORITY);
+    job->attempt = (int)row_int(rows, row, CLAIM_ATTEMPT);
+    job->counted = (int)row_int(rows, row, CLAIM_COUNTED);
+    job->max_attempts = (int)row_int(rows, row, CLAIM_MAX_ATTEMPTS);
+    job->has_lock = row_bool(rows, row, CLAIM_HAS_LOCK);
+    job->queue = put(&room, rows, row, CLAIM_QUEUE);
+    job->task_name = put(&room, rows, row, CLAIM_TASK);
+    job->args =
+        row_is_null(rows, row, CLAIM_ARGS) ? "{}" : put(&room, rows, row, CLAIM_ARGS);
+    job->claimed_us = clock_us();
+    return job;
+}
+
+void job_free(struct job *job)
+{
+    if (job == NULL)
+        return;
+    free(job->result);
+    free(job->error);
+    free(job->message);
+    free(job->progress); /* taken from the board before the end was written */
+    free(job);
+}
+
+void job_set_error(struct job *job, const char *kind, const char *message)
+{
+    struct buf b = BUF_INIT;
+
+    buf_adds(&b, "{\"kind\":");
+    buf_add_json_string(&b, kind, strlen(kind));
+    buf_adds(&b, ",\"message\":");
+    buf_add_json_string(&b, message, strlen(message));
+    buf_addc(&b, '}');
+    free(job->error);
+    job->error = buf_detach(&b); /* NULL without memory: the status stays true */
+    free(job->result);
+    job->result = NULL;
+}

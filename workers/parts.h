@@ -1,0 +1,91 @@
+/* parts: what a node is made of, for the files of workers/ that are its parts.
+ *
+ *     listener -> janitor -> abort table -> running tasks
+ *     dispatcher -> pool -> runner -> dispatcher
+ *
+ * Threads: the pool's, the dispatcher's, the janitor's, the listener's. The parts call
+ * each other's functions, each of which takes its own lock and blocks on nothing else.
+ * Locks never nest. */
+#ifndef BELAY_WORKERS_PARTS_H
+#define BELAY_WORKERS_PARTS_H
+
+#include "db/listen.h"
+#include "workers/abort.h"
+#include "workers/job.h"
+#include "workers/node.h"
+#include "workers/progress.h"
+
+#include <stdatomic.h>
+
+struct node {
+    struct node_options options;
+    struct abort_table *aborts;
+    struct progress_board *progress;
+    struct pool *pool;
+    struct dispatcher *dispatcher;
+    struct janitor *janitor;
+    struct listener *listener;
+
+    _Atomic int64_t worker_id; /* 0: not registered, or given up */
+    /* Until when nobody can have taken this worker's jobs away (clock_ms()): the last
+     * heartbeat that was answered, plus the lease. Nothing starts after it. */
+    _Atomic int64_t sure_until_ms;
+    atomic_bool draining;
+    _Atomic int64_t stale_writes, rescued;
+};
+
+/* -- pool: threads that run jobs ----------------------------------------------------- */
+
+struct pool;
+enum err pool_open(struct node *node, struct pool **out_pool) MUST_CHECK;
+/* Takes the jobs of the list; they start in the order of priority, then id. */
+void pool_give(struct pool *p, struct job_list *jobs);
+/* A job that has not started, taken out; NULL: it has, or is not here. */
+struct job *pool_take_out(struct pool *p, int64_t job_id);
+/* All jobs that have not started and were claimed before that clock_us(). */
+void pool_take_waiting(struct pool *p, int64_t claimed_before_us, struct job_list *out);
+struct pool_count {
+    int threads, running, waiting;
+};
+struct pool_count pool_count(struct pool *p);
+/* sure_until_ms has moved: threads that held back may start. */
+void pool_poke(struct pool *p);
+/* Ends the threads that are idle; false, and nothing is freed, when one still runs a job.
+ */
+bool pool_close(struct pool *p);
+
+/* -- dispatcher: claims and writes ends ---------------------------------------------- */
+
+struct dispatcher;
+/* Made before the pool, which hands in ends; started after the janitor, which it tells.
+ */
+enum err dispatcher_new(struct node *node, struct dispatcher **out_d) MUST_CHECK;
+enum err dispatcher_start(struct dispatcher *d) MUST_CHECK;
+/* There may be jobs to claim. */
+void dispatcher_wake(struct dispatcher *d);
+/* There is something to write. */
+void dispatcher_poke(struct dispatcher *d);
+/* Jobs whose code has stopped, or that will not start; takes them. */
+void dispatcher_end(struct dispatcher *d, struct job *job);
+void dispatcher_end_all(struct dispatcher *d, struct job_list *jobs);
+/* How many ends are not written yet. */
+int dispatcher_unwritten(struct dispatcher *d);
+bool dispatcher_is_up(struct dispatcher *d);
+/* Writes what there is while the database is there, ends the thread. */
+void dispatcher_close(struct dispatcher *d);
+void dispatcher_free(struct dispatcher *d); /* after the pool's last thread */
+
+/* -- janitor: all periodic work ------------------------------------------------------ */
+
+struct janitor;
+enum err janitor_open(struct node *node, struct janitor **out_j) MUST_CHECK;
+void janitor_poll_aborts(struct janitor *j);
+void janitor_look_at_schedule(struct janitor *j);
+bool janitor_is_up(struct janitor *j);
+void janitor_close(struct janitor *j);
+
+/* A request has come, by whatever way: to the task, or to the job that has not started.
+ */
+void node_deliver(struct node *node, const struct abort_order *order);
+
+#endif

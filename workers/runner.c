@@ -1,0 +1,142 @@
+/* From a claimed job to its end, on one thread of the pool.
+ *
+ * What the task returned and what was asked of it decide together: after an abort there
+ * is no retry, whatever the task says; and a job that stops because this node stops goes
+ * back to todo, as if it had not been started. The database decides once more with its
+ * own guards, because a request may be on its way. */
+#include "workers/runner.h"
+
+#include "server/core/clock.h"
+#include "server/core/log.h"
+#include "workers/context.h"
+#include "workers/parts.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void end_with(struct job *job, enum job_fate fate, const char *status)
+{
+    job->fate = fate;
+    job->status = status;
+}
+
+/* It failed: again, while attempts are left and nobody asked it to stop. */
+static void end_failed(struct job_ctx *ctx, const char *kind, const char *message,
+                       bool asked)
+{
+    const struct config *c = ctx->node->options.config;
+    struct job *job = ctx->job;
+
+    job_set_error(job, kind, message);
+    job->retry_ms = backoff_ms(job->counted - 1, c->backoff_base_seconds * MS_PER_SECOND,
+                               c->backoff_max_seconds * MS_PER_SECOND);
+    end_with(job, asked || job->counted >= job->max_attempts ? FATE_FINISHED : FATE_RETRY,
+             "failed");
+}
+
+static void end_retry(struct job_ctx *ctx, bool asked)
+{
+    struct job *job = ctx->job;
+
+    job_set_error(job, "retry", ctx->message != NULL ? ctx->message : "not now");
+    job->retry_ms = ctx->retry_ms;
+    end_with(job, asked ? FATE_FINISHED : FATE_RETRY, "failed");
+}
+
+static void end_succeeded(struct job_ctx *ctx, bool asked)
+{
+    struct job *job = ctx->job;
+
+    if (ctx->bad_result) {
+        end_failed(ctx, "bad_result", "the task's result is not JSON", asked);
+        return;
+    }
+    job->result = ctx->result;
+    job->result_len = ctx->result_len;
+    ctx->result = NULL;
+    end_with(job, FATE_FINISHED, "succeeded");
+}
+
+static void end_aborted(struct job_ctx *ctx)
+{
+    struct job *job = ctx->job;
+
+    job->message = ctx->message;
+    ctx->message = NULL;
+    job->killed = ctx->killed;
+    end_with(job, FATE_FINISHED, "aborted");
+}
+
+static void conclude(struct job_ctx *ctx, enum job_result result)
+{
+    struct abort_info info = {.cause = ABORT_USER};
+    bool asked = abort_watch_info(ctx->node->aborts, &ctx->job->watch, &info);
+    bool shutdown = asked && info.cause == ABORT_SHUTDOWN;
+
+    if (shutdown && result != JOB_SUCCEEDED) {
+        end_with(ctx->job, FATE_SHUTDOWN, "todo");
+        return;
+    }
+    switch (result) {
+    case JOB_SUCCEEDED:
+        end_succeeded(ctx, asked);
+        break;
+    case JOB_FAILED:
+        end_failed(ctx, ctx->kind != NULL ? ctx->kind : "failed",
+                   ctx->message != NULL ? ctx->message : "", asked);
+        break;
+    case JOB_ABORTED:
+        end_aborted(ctx);
+        break;
+    case JOB_RETRY:
+        end_retry(ctx, asked);
+        break;
+    }
+}
+
+static void log_end(const struct job *job)
+{
+    double ms = (double)(job->ended_us - job->started_us) / US_PER_MS;
+
+    if (job->fate == FATE_FINISHED && strcmp(job->status, "succeeded") == 0)
+        log_debug("job_finish", "job=%" PRId64 " attempt=%d task=%s status=%s ms=%.1f",
+                  job->id, job->attempt, job->task_name, job->status, ms);
+    else
+        log_info("job_finish",
+                 "job=%" PRId64 " attempt=%d task=%s status=%s retry=%s ms=%.1f why=%s",
+                 job->id, job->attempt, job->task_name, job->status,
+                 job->fate == FATE_RETRY ? "true" : "false", ms,
+                 log_quoted(job->message != NULL ? job->message : job->error));
+}
+
+static void run_task(struct job_ctx *ctx)
+{
+    struct job *job = ctx->job;
+
+    job->started_us = clock_us();
+    enum job_result result =
+        job->task != NULL
+            ? job->task->run(ctx)
+            : job_failed(ctx, "unknown_task", "this node has no task %s", job->task_name);
+    job->ended_us = clock_us();
+    conclude(ctx, result);
+    progress_hurry(ctx->node->progress, job);
+    log_end(job);
+}
+
+void run_job(struct node *node, struct job *job, struct abort_slot *slot)
+{
+    struct job_ctx ctx = {.head = {.cell = slot->cell}, .node = node, .job = job};
+
+    if (!abort_watch_start(node->aborts, &job->watch, slot)) {
+        end_with(job, FATE_UNSTARTED, "todo"); /* its open receipt cancels it */
+        return;
+    }
+    run_task(&ctx);
+    abort_watch_stop(node->aborts, &job->watch, &job->delivered_us,
+                     &job->acknowledged_us);
+    free(ctx.result);
+    free(ctx.kind);
+    free(ctx.message);
+}
