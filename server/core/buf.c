@@ -1,5 +1,7 @@
 #include "server/core/buf.h"
 
+#include "server/core/utf8.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,17 +109,27 @@ static void add_escaped(struct buf *b, unsigned char c)
     buf_addf(b, "\\u%04x", c);
 }
 
+static bool needs_no_escape(unsigned char c)
+{
+    return c >= 0x20 && c != '"' && c != '\\' && c != 0x7f;
+}
+
 void buf_add_json_string(struct buf *b, const char *text, size_t len)
 {
     size_t from = 0;
 
     buf_addc(b, '"');
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0, n; i < len; i += n) {
         unsigned char c = (unsigned char)text[i];
-        if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f)
+        n = c < 0x80 ? 1 : utf8_len(text + i, len - i);
+        if (n > 1 || (n == 1 && needs_no_escape(c)))
             continue;
         buf_add(b, text + from, i - from);
-        add_escaped(b, c);
+        if (n == 1)
+            add_escaped(b, c);
+        else
+            buf_adds(b, "\\ufffd"); /* the replacement character */
+        n = 1;
         from = i + 1;
     }
     buf_add(b, text + from, len - from);

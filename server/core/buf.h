@@ -38,8 +38,8 @@ void buf_addc(struct buf *b, char c);
 void buf_addf(struct buf *b, const char *format, ...) PRINTF_LIKE(2, 3);
 void buf_vaddf(struct buf *b, const char *format, va_list args) PRINTF_LIKE(2, 0);
 
-/* Adds a quoted and escaped JSON string; bytes must be valid UTF-8, or come out as they
- * are. */
+/* Adds a quoted and escaped JSON string. A byte that is not UTF-8 becomes \ufffd, so that
+ * what we echo of a request cannot break the document. */
 void buf_add_json_string(struct buf *b, const char *text, size_t len);
 
 /* Gives the string away (yours to free()) and leaves `b` empty; NULL when `failed`. */

@@ -4,6 +4,7 @@
  * turns out too large is read and thrown away. A handler that has not answered yet leaves
  * the connection suspended; req_reply() resumes it, and libmicrohttpd calls
  * exchange_step() again. */
+#include "server/core/cleanup.h"
 #include "server/core/clock.h"
 #include "server/core/log.h"
 #include "server/http/private.h"
@@ -14,10 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
-enum {
-    SWALLOW_FACTOR = 4
-}; /* a chunked body is read to this many times its limit, then cut */
+/* A chunked body that is too large is read on for so much, then cut. */
+enum { SWALLOW_BYTES_MIN = 256 * 1024, SWALLOW_FACTOR = 4 };
 
 static struct connection *connection_of(struct MHD_Connection *mhd)
 {
@@ -40,9 +41,13 @@ void *exchange_target(void *cls, const char *target, struct MHD_Connection *mhd)
     (void)cls;
     if (c == NULL)
         return NULL;
-    c->target_len = strlen(target);
-    snprintf(c->target, sizeof c->target, "%s", target);
-    enter(c, PHASE_HEAD);
+    c->target_len = target != NULL ? strlen(target) : 0;
+    size_t kept = c->target_len < TARGET_BYTES_MAX ? c->target_len : TARGET_BYTES_MAX;
+    memcpy(c->target, target != NULL ? target : "", kept);
+    c->target[kept] = '\0';
+    if (c->phase != PHASE_FRESH) /* a first request has its time from the connect on */
+        c->since_ms = clock_ms();
+    c->phase = PHASE_HEAD;
     return NULL;
 }
 
@@ -169,25 +174,29 @@ static enum err find_route(struct request *req)
     return e;
 }
 
+static bool is_json(const char *type)
+{
+    return type != NULL && strncasecmp(type, "application/json", 16) == 0 &&
+           strchr("; ", type[16]) != NULL; /* or the end */
+}
+
 static enum err check_body_head(struct request *req)
 {
     const char *length = req_header(req, "Content-Length");
     const char *type = req_header(req, "Content-Type");
     unsigned long long announced = length != NULL ? strtoull(length, NULL, 10) : 0;
     bool chunked = req_header(req, "Transfer-Encoding") != NULL;
+    const struct route *route = req->match.route; /* NULL for OPTIONS */
 
     req->has_body = announced > 0 || chunked;
     req->must_close = chunked; /* what may follow a chunked body is not trusted */
     req->body_max = (size_t)req->http->options.config->body_max_bytes *
-                    (size_t)req->match.route->body_factor;
+                    (size_t)(route != NULL ? route->body_factor : 1);
     if (announced > req->body_max)
         return req_fail(req, ERR_BODY_TOO_LARGE,
                         "the body has %llu bytes; at most %zu are taken", announced,
                         req->body_max);
-    if (!req->has_body || !req->match.route->takes_body)
-        return ERR_OK;
-    if (type != NULL && strncasecmp(type, "application/json", 16) == 0 &&
-        (type[16] == '\0' || type[16] == ';' || type[16] == ' '))
+    if (!req->has_body || route == NULL || !route->takes_body || is_json(type))
         return ERR_OK;
     return req_fail(
         req, ERR_UNSUPPORTED_MEDIA_TYPE,
@@ -195,47 +204,18 @@ static enum err check_body_head(struct request *req)
         type != NULL ? type : "(none)");
 }
 
-struct query_check {
-    struct request *req;
-    enum err e;
-};
-
-static enum MHD_Result check_query_name(void *cls, enum MHD_ValueKind kind,
-                                        const char *name, const char *value)
-{
-    struct query_check *check = cls;
-    const struct route *route = check->req->match.route;
-    const char *const *known = route->query;
-
-    (void)kind;
-    while (*known != NULL && strcmp(*known, name) != 0)
-        known++;
-    if (*known == NULL)
-        check->e = req_fail(check->req, ERR_BAD_QUERY, "%s has no query parameter %s",
-                            route->operation_id, name);
-    else if (value == NULL)
-        check->e =
-            req_fail(check->req, ERR_BAD_QUERY, "query parameter %s has no value", name);
-    else if (req_query(check->req, name) != value)
-        check->e =
-            req_fail(check->req, ERR_BAD_QUERY, "query parameter %s stands twice", name);
-    return check->e == ERR_OK ? MHD_YES : MHD_NO;
-}
-
 /* The head is there: everything that can be said without the body. */
-static enum err check_head(struct request *req, const char *version)
+static enum err check_head(struct request *req, const char *method, const char *version)
 {
-    struct query_check check = {.req = req, .e = ERR_OK};
-    enum err e = gate_check(req, version);
+    enum err e = gate_check(req, method, version);
 
     if (e == ERR_OK)
         e = origin_check(req);
     if (e == ERR_OK && strcmp(req->method, "OPTIONS") != 0)
         e = find_route(req);
-    if (e != ERR_OK || req->match.route == NULL)
-        return e;
-    MHD_get_connection_values(req->mhd, MHD_GET_ARGUMENT_KIND, check_query_name, &check);
-    return check.e == ERR_OK ? check_body_head(req) : check.e;
+    if (e == ERR_OK && req->match.route != NULL)
+        e = gate_check_query(req);
+    return e == ERR_OK ? check_body_head(req) : e;
 }
 
 static enum MHD_Result begin(struct http *http, struct MHD_Connection *mhd,
@@ -247,7 +227,7 @@ static enum MHD_Result begin(struct http *http, struct MHD_Connection *mhd,
     if (req == NULL)
         return MHD_NO;
     *state = req;
-    req->early = check_head(req, version);
+    req->early = check_head(req, method, version);
     if (req->early != ERR_OK)
         return send_error(req, req->early);
     enter(c, PHASE_BODY);
@@ -261,8 +241,11 @@ static enum MHD_Result take_body(struct request *req, const char *bytes, size_t 
     *len = 0;
     req->has_body = true;
     if (req->body_too_large) {
-        req->body_max += n;
-        return req->body_max < (size_t)SWALLOW_FACTOR * req->body.len ? MHD_YES : MHD_NO;
+        size_t most = SWALLOW_FACTOR * req->body_max;
+        req->swallowed += n;
+        return req->swallowed <= (most > SWALLOW_BYTES_MIN ? most : SWALLOW_BYTES_MIN)
+                   ? MHD_YES
+                   : MHD_NO;
     }
     if (req->body.len + n > req->body_max)
         req->body_too_large = true;
@@ -288,7 +271,9 @@ static void dispatch(struct request *req)
 
     req->dispatched = true;
     enter(req->connection, PHASE_HANDLING);
-    if (req->body_too_large)
+    if (req->http->closing)
+        e = ERR_DRAINING;
+    else if (req->body_too_large)
         e = req_fail(req, ERR_BODY_TOO_LARGE, "at most %zu bytes are taken",
                      req->body_max);
     else if (req->body.failed)
@@ -325,19 +310,49 @@ enum MHD_Result exchange_step(void *cls, struct MHD_Connection *mhd, const char 
     return MHD_YES;
 }
 
+/* libmicrohttpd has sent nothing for a request whose head or body is still coming, so a
+ * few bytes of ours cannot get between its own. */
+void exchange_too_slow(struct connection *c)
+{
+    CLEANUP(buf_release) struct buf b = BUF_INIT;
+    static const char problem[] =
+        "{\"type\":\"urn:belay:problem:request-timeout\",\"title\":\"The request did not "
+        "arrive in time\",\"status\":408,\"code\":\"request-timeout\"}";
+
+    if (c->phase == PHASE_HEAD || c->phase == PHASE_BODY) {
+        buf_addf(
+            &b,
+            "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n"
+            "Content-Type: application/problem+json\r\nContent-Length: %zu\r\n\r\n%s",
+            sizeof problem - 1, problem);
+        send(c->fd, b.text, b.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (c->request != NULL)
+            c->request->status = 408;
+    }
+    shutdown(c->fd, SHUT_RDWR); /* libmicrohttpd sees the end and cleans up */
+}
+
 void exchange_ended(void *cls, struct MHD_Connection *mhd, void **state,
                     enum MHD_RequestTerminationCode how)
 {
     struct request *req = *state;
+    struct http *http = cls;
 
-    (void)cls;
     (void)mhd;
     (void)how;
     if (req == NULL)
         return;
     *state = NULL;
+    if (!req->answered)
+        log_access(req); /* cut: too slow, too large, or the client's own wish */
     req->connection->request = NULL;
     enter(req->connection, PHASE_IDLE);
-    if (!req->abandoned)
+    if (!req->abandoned) {
         request_free(req);
+        return;
+    }
+    req->connection = NULL;
+    req->mhd = NULL;
+    req->next_abandoned = http->abandoned;
+    http->abandoned = req;
 }

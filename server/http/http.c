@@ -15,16 +15,17 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 enum {
     SWEEP_MS = 250,
+    CROWDED_MS = 1000,
     STOP_MS = 5000,
     RUNS_AT_ONCE = 4,
     BACKLOG = 1024,
@@ -70,16 +71,28 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
     }
 }
 
+/* When all connections are taken, those that ask for nothing make room: otherwise as many
+ * clients as the limit, each saying nothing, would keep everybody else out. */
+static int64_t silent_limit_ms(const struct http *http, int64_t seconds)
+{
+    bool is_full = http->n_connections >= http->options.config->connections_max;
+
+    return is_full ? CROWDED_MS : seconds * MS_PER_SECOND;
+}
+
 static int64_t limit_ms(const struct http *http, enum phase phase)
 {
     const struct config *c = http->options.config;
 
     switch (phase) {
     case PHASE_FRESH:
+        return silent_limit_ms(http, c->timeout_header_seconds);
     case PHASE_HEAD:
         return c->timeout_header_seconds * MS_PER_SECOND;
     case PHASE_IDLE:
-        return atomic_load(&http->draining) ? 0 : c->timeout_idle_seconds * MS_PER_SECOND;
+        return atomic_load(&http->draining)
+                   ? 0
+                   : silent_limit_ms(http, c->timeout_idle_seconds);
     case PHASE_BODY:
         return c->timeout_body_seconds * MS_PER_SECOND;
     case PHASE_SENDING:
@@ -115,7 +128,7 @@ static void on_sweep(uv_timer_t *timer)
         if (c->phase == PHASE_HANDLING)
             look_after_waiting(c);
         else if (now_ms - c->since_ms > limit_ms(http, c->phase))
-            shutdown(c->fd, SHUT_RDWR); /* libmicrohttpd sees the end and cleans up */
+            exchange_too_slow(c);
     }
     http_run(http);
 }
@@ -165,7 +178,8 @@ static void on_wake(uv_async_t *async)
 {
     struct http *http = async->data;
 
-    http->options.on_wake(http->options.wake_arg);
+    if (http->options.on_wake != NULL)
+        http->options.on_wake(http->options.wake_arg);
     http_run(http);
 }
 
@@ -176,11 +190,17 @@ static void on_stop(uv_async_t *async)
     if (http->stop_at_ms != 0)
         return;
     http->stop_at_ms = clock_ms() + STOP_MS;
+    http_run(http);                          /* those who have connected already */
     close(MHD_quiesce_daemon(http->daemon)); /* nobody new */
+    for (struct connection *c = http->connections; c != NULL; c = c->next) {
+        if (c->request != NULL && c->request->suspended)
+            request_end_wait(c->request);
+    }
+    on_wake(&http->wake);
 }
 
 /* A request that nobody answers in time is left behind: whoever holds it may still call
- * back, so it is not freed. */
+ * back, so it is freed with the server. */
 static void abandon_waiting(struct http *http)
 {
     for (struct connection *c = http->connections; c != NULL; c = c->next) {
@@ -190,6 +210,7 @@ static void abandon_waiting(struct http *http)
         req_error(req, ERR_DRAINING);
         req->abandoned = true;
     }
+    http->closing = true; /* one more that waits would make MHD_stop_daemon() abort */
     http_run(http);
 }
 
@@ -350,12 +371,16 @@ enum err http_open(const struct http_options *options, struct http **out_http,
     struct http *http = calloc(1, sizeof *http);
     enum err e;
 
-    if (http == NULL || sodium_init() < 0)
+    unsigned prefix = 0;
+
+    if (http == NULL || getrandom(&prefix, sizeof prefix, 0) != sizeof prefix) {
+        free(http);
         return ERR_NO_MEMORY;
+    }
     http->options = *options;
     pthread_mutex_init(&http->wake_mutex, NULL);
     http->routes = options->routes != NULL ? options->routes : routes;
-    snprintf(http->id_prefix, sizeof http->id_prefix, "%08x", randombytes_random());
+    snprintf(http->id_prefix, sizeof http->id_prefix, "%08x", prefix);
     raise_descriptor_limit();
     e = listen_on(http, why);
     if (e == ERR_OK && (http->daemon = start_daemon(http)) == NULL) {
@@ -363,8 +388,8 @@ enum err http_open(const struct http_options *options, struct http **out_http,
         close(http->listen_fd);
         e = ERR_NO_MEMORY;
     }
-    if (e == ERR_OK)
-        e = start_loop(http);
+    if (e == ERR_OK && (e = start_loop(http)) != ERR_OK)
+        MHD_stop_daemon(http->daemon);
     if (e == ERR_OK)
         *out_http = http;
     else
@@ -404,6 +429,10 @@ void http_free(struct http *http)
 {
     if (http == NULL)
         return;
+    for (struct request *req = http->abandoned, *next; req != NULL; req = next) {
+        next = req->next_abandoned;
+        request_free(req);
+    }
     pthread_mutex_destroy(&http->wake_mutex);
     free(http);
 }

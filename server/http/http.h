@@ -17,7 +17,8 @@ struct http_options {
     const struct config *config; /* listen, port, limits, timeouts, origins; borrowed for
                                     the server's life */
     void *context;               /* req_context() */
-    void (*on_wake)(void *arg);  /* called on the HTTP thread after http_wake() */
+    void (*on_wake)(void *arg);  /* called on the HTTP thread after http_wake(), and once
+                                    when http_close() begins; may be NULL */
     void *wake_arg;
     const struct route *routes; /* NULL: the table of the API; tests bring their own */
 };

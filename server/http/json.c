@@ -5,6 +5,8 @@
  * by hand; larger objects are sorted. */
 #include "server/http/json.h"
 
+#include "server/core/utf8.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +14,7 @@
 struct key {
     const char *text;
     size_t len;
+    char *decoded; /* where it is written with an escape; then `text` points there */
 };
 
 struct scan {
@@ -40,44 +43,25 @@ static void skip_space(struct scan *s)
         s->at++;
 }
 
-/* Appends "/part" to the pointer; returns the length to go back to. */
+/* Appends "/part" to the pointer, escaped (RFC 6901); returns the length to go back to.
+ */
 static size_t push_pointer(struct scan *s, const char *part, size_t len)
 {
-    size_t before = s->pointer_len, room = sizeof s->error->pointer - 1;
+    size_t before = s->pointer_len, most = sizeof s->error->pointer - 1;
+    char *out = s->error->pointer + before, *end = s->error->pointer + most;
 
-    if (s->pointer_len + 1 + len <= room) {
-        s->error->pointer[s->pointer_len++] = '/';
-        memcpy(s->error->pointer + s->pointer_len, part, len);
-        s->pointer_len += len;
+    if (before + 1 + 2 * len > most)
+        return before;
+    for (*out++ = '/'; len > 0 && out < end; len--, part++) {
+        if (*part == '~' || *part == '/')
+            *out++ = '~';
+        *out++ = *part == '~' ? '0' : *part == '/' ? '1' : *part;
     }
+    s->pointer_len = (size_t)(out - s->error->pointer);
     return before;
 }
 
 /* -- strings ------------------------------------------------------------------------- */
-
-/* The length of a well-formed UTF-8 sequence (RFC 3629: no overlong forms, no surrogates,
- * up to U+10FFFF), or 0. */
-static size_t utf8_len(const unsigned char *p, size_t left)
-{
-    unsigned char c = p[0];
-
-    if (c >= 0xc2 && c <= 0xdf)
-        return left > 1 && (p[1] & 0xc0) == 0x80 ? 2 : 0;
-    if (c >= 0xe0 && c <= 0xef) {
-        if (left < 3 || (p[1] & 0xc0) != 0x80 || (p[2] & 0xc0) != 0x80)
-            return 0;
-        if ((c == 0xe0 && p[1] < 0xa0) || (c == 0xed && p[1] > 0x9f))
-            return 0;
-        return 3;
-    }
-    if (c >= 0xf0 && c <= 0xf4) {
-        if (left < 4 || (p[1] & 0xc0) != 0x80 || (p[2] & 0xc0) != 0x80 ||
-            (p[3] & 0xc0) != 0x80)
-            return 0;
-        return (c == 0xf0 && p[1] < 0x90) || (c == 0xf4 && p[1] > 0x8f) ? 0 : 4;
-    }
-    return 0;
-}
 
 /* The value of four hex digits, or -1. */
 static int hex4(const char *p, const char *end)
@@ -151,7 +135,7 @@ static bool scan_string(struct scan *s)
         } else if (c < 0x80) {
             s->at++;
         } else {
-            size_t len = utf8_len((const unsigned char *)s->at, (size_t)(s->end - s->at));
+            size_t len = utf8_len(s->at, (size_t)(s->end - s->at));
             if (len == 0)
                 return fail(s, ERR_BAD_REQUEST, "the text is not UTF-8");
             s->at += len;
@@ -171,26 +155,26 @@ static bool scan_digits(struct scan *s)
     return s->at > from ? true : fail(s, ERR_BAD_REQUEST, "expected a digit");
 }
 
+/* Takes the next byte when it is one of `these`. */
+static bool take(struct scan *s, const char *these)
+{
+    if (s->at == s->end || *s->at == '\0' || strchr(these, *s->at) == NULL)
+        return false;
+    s->at++;
+    return true;
+}
+
 static bool scan_number(struct scan *s)
 {
-    if (*s->at == '-')
-        s->at++;
-    if (s->at < s->end && *s->at == '0')
-        s->at++;
-    else if (!scan_digits(s))
+    take(s, "-");
+    if (!take(s, "0") && !scan_digits(s))
         return false;
-    if (s->at < s->end && *s->at == '.') {
-        s->at++;
-        if (!scan_digits(s))
-            return false;
-    }
-    if (s->at < s->end && (*s->at == 'e' || *s->at == 'E')) {
-        s->at++;
-        if (s->at < s->end && (*s->at == '+' || *s->at == '-'))
-            s->at++;
-        return scan_digits(s);
-    }
-    return true;
+    if (take(s, ".") && !scan_digits(s))
+        return false;
+    if (!take(s, "eE"))
+        return true;
+    take(s, "+-");
+    return scan_digits(s);
 }
 
 static bool scan_word(struct scan *s, const char *word)
@@ -210,38 +194,67 @@ enum { KEYS_KEPT = 64 };
 struct keys {
     struct key few[KEYS_KEPT], *all;
     size_t n, room;
+    bool any_decoded;
 };
 
 static int compare_keys(const void *a, const void *b)
 {
     const struct key *x = a, *y = b;
-    size_t len = x->len < y->len ? x->len : y->len;
-    int order = memcmp(x->text, y->text, len);
 
-    return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
+    if (x->len != y->len) /* any order will do */
+        return x->len > y->len ? 1 : -1;
+    return memcmp(x->text, y->text, x->len);
 }
 
-/* Keys are compared as they are written: two spellings of one key, by an escape, pass as
- * two. */
+static bool grow_keys(struct keys *k)
+{
+    struct key *more = k->n < k->room ? k->all : malloc(2 * k->room * sizeof *more);
+
+    if (more == NULL || more == k->all)
+        return more != NULL;
+    memcpy(more, k->all, k->n * sizeof *more);
+    if (k->all != k->few)
+        free(k->all);
+    k->all = more;
+    k->room *= 2;
+    return true;
+}
+
+static void release_keys(struct keys *k)
+{
+    for (size_t i = 0; k->any_decoded && i < k->n; i++)
+        free(k->all[i].decoded);
+    if (k->all != k->few)
+        free(k->all);
+}
+
+/* "n" and "\u006e" are the same key. */
+static bool decode_key(struct keys *k, struct key *key)
+{
+    struct json_member m = {.value = key->text - 1, .value_len = key->len + 2};
+
+    if (memchr(key->text, '\\', key->len) == NULL)
+        return true;
+    key->decoded = malloc(m.value_len);
+    if (key->decoded == NULL)
+        return false;
+    k->any_decoded = true;
+    key->len = json_string(&m, key->decoded);
+    key->text = key->decoded;
+    return true;
+}
+
 static bool add_key(struct scan *s, struct keys *k, const char *text, size_t len)
 {
-    if (k->n < KEYS_KEPT && k->all == k->few) {
-        for (size_t i = 0; i < k->n; i++) {
-            if (k->few[i].len == len && memcmp(k->few[i].text, text, len) == 0)
-                return fail(s, ERR_INVALID, "the key stands twice in this object");
-        }
+    struct key key = {.text = text, .len = len};
+
+    if (!grow_keys(k) || !decode_key(k, &key))
+        return fail(s, ERR_NO_MEMORY, "out of memory");
+    k->all[k->n++] = key;
+    for (size_t i = 0; k->n <= KEYS_KEPT && i + 1 < k->n; i++) {
+        if (compare_keys(&k->all[i], &key) == 0)
+            return fail(s, ERR_INVALID, "the key stands twice in this object");
     }
-    if (k->n == k->room) {
-        struct key *more = malloc(2 * k->room * sizeof *more);
-        if (more == NULL)
-            return fail(s, ERR_NO_MEMORY, "out of memory");
-        memcpy(more, k->all, k->n * sizeof *more);
-        if (k->all != k->few)
-            free(k->all);
-        k->all = more;
-        k->room *= 2;
-    }
-    k->all[k->n++] = (struct key){.text = text, .len = len};
     return true;
 }
 
@@ -317,8 +330,7 @@ static bool scan_object(struct scan *s)
     while (more && good)
         good = scan_member(s, &keys) && scan_separator(s, '}', &more);
     good = good && keys_are_unique(s, &keys);
-    if (keys.all != keys.few)
-        free(keys.all);
+    release_keys(&keys);
     return good;
 }
 

@@ -2,14 +2,15 @@
  *
  * args, result and metadata pass through Belay as the text that came, because every tree
  * of values loses something (1.10 becomes 1.1000000000000001). json_check() validates RFC
- * 8259 strictly: UTF-8, depth <= 64, no duplicate keys in an object, no \u0000 and no
- * lone surrogate (PostgreSQL cannot keep them), and reports where.
+ * 8259 strictly: UTF-8, depth <= 64, no duplicate keys in an object (decoded), no \u0000
+ * and no lone surrogate (PostgreSQL cannot keep them), and reports where.
  *
  *     struct json_member m;
  *     for (struct json_cursor c = json_members(text, len); json_next(&c, &m);)
  *         if (json_key_is(&m, "queue")) ...
  *
- * Nothing is allocated but by json_string(). The text must have passed json_check(). */
+ * The text must have passed json_check() before the others see it. Nothing is allocated
+ * that outlives a call. */
 #ifndef BELAY_HTTP_JSON_H
 #define BELAY_HTTP_JSON_H
 

@@ -15,7 +15,8 @@ static bool list_has(const char *list, const char *item, size_t len)
     for (const char *p = list; *p != '\0';) {
         p += strspn(p, ", ");
         size_t n = strcspn(p, ", ");
-        if ((n == len && strncasecmp(p, item, n) == 0) || (n == 1 && *p == '*'))
+        if (n > 0 &&
+            ((n == len && strncasecmp(p, item, n) == 0) || (n == 1 && *p == '*')))
             return true;
         p += n;
     }

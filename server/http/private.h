@@ -13,6 +13,9 @@
 #include <stdatomic.h>
 #include <uv.h>
 
+/* The parser before 0.9.77.1 takes a bare LF, folded lines and NULs: gate.c looks. */
+#define MHD_TAKES_BARE_LF (MHD_VERSION < 0x00097701)
+
 enum {
     HEADER_BYTES_MAX = 16 * 1024,
     TARGET_BYTES_MAX = 4 * 1024,
@@ -61,7 +64,9 @@ struct http {
     bool stopped; /* under wake_mutex: there is no loop to wake any more */
     struct connection *connections;
     int n_connections;
+    struct request *abandoned; /* at the stop; http_free() frees them */
     int64_t stop_at_ms;
+    bool closing; /* nothing is dispatched any more */
     uint64_t next_request_id;
     char id_prefix[12];
 };
@@ -91,6 +96,7 @@ struct request {
     int64_t began_us;
     struct buf body;
     size_t body_max;
+    size_t swallowed; /* of a body that is too large */
     bool body_too_large, has_body, must_close;
     bool dispatched, answered, suspended, gone, abandoned;
     enum err early; /* what the gate said; ERR_OK: go on */
@@ -104,6 +110,7 @@ struct request {
     /* the problem */
     const char *detail, *extra;
     struct field_error *errors, **last_error;
+    struct request *next_abandoned;
     uv_timer_t *timer;
     req_timer_fn *timer_fn;
     void *timer_arg;
@@ -125,11 +132,15 @@ enum MHD_Result exchange_step(void *cls, struct MHD_Connection *mhd, const char 
 void exchange_ended(void *cls, struct MHD_Connection *mhd, void **state,
                     enum MHD_RequestTerminationCode how);
 void *exchange_target(void *cls, const char *target, struct MHD_Connection *mhd);
+/* Says 408, as far as the socket takes it at once, and cuts the connection. */
+void exchange_too_slow(struct connection *c);
 void request_free(struct request *req);
 void request_end_wait(struct request *req); /* fires its timer now, if it has one */
 
 /* gate.c: what must not get any further. Words go to req_fail(). */
-enum err gate_check(struct request *req, const char *version);
+enum err gate_check(struct request *req, const char *method, const char *version);
+/* Each parameter is one of the route's, once, with a value in UTF-8. */
+enum err gate_check_query(struct request *req);
 /* The raw target without scheme and authority, cut at '?'; checked before. */
 const char *gate_path(struct request *req);
 bool gate_target_is_good(const char *target, const char **out_why);

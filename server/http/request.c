@@ -125,7 +125,9 @@ enum err req_path_id(struct request *req, const char *name, enum err not_found,
 
 const char *req_query(const struct request *req, const char *name)
 {
-    return MHD_lookup_connection_value(req->mhd, MHD_GET_ARGUMENT_KIND, name);
+    return req->mhd != NULL
+               ? MHD_lookup_connection_value(req->mhd, MHD_GET_ARGUMENT_KIND, name)
+               : NULL; /* left behind at the stop */
 }
 
 enum err req_query_bool(struct request *req, const char *name, bool *inout)
@@ -180,7 +182,8 @@ enum err req_query_text(struct request *req, const char *name, size_t most,
 
 const char *req_header(const struct request *req, const char *name)
 {
-    return MHD_lookup_connection_value(req->mhd, MHD_HEADER_KIND, name);
+    return req->mhd != NULL ? MHD_lookup_connection_value(req->mhd, MHD_HEADER_KIND, name)
+                            : NULL;
 }
 
 const char *req_body(const struct request *req, size_t *out_len)
@@ -226,7 +229,7 @@ enum err req_wait_seconds(struct request *req, int64_t *out_seconds)
 
 bool req_is_gone(const struct request *req)
 {
-    return req->gone;
+    return req->gone || req->abandoned;
 }
 
 /* -- the reply ----------------------------------------------------------------------- */
@@ -254,7 +257,24 @@ const char *req_reply_header(const struct request *req, const char *name)
     return NULL;
 }
 
-/* If-None-Match compares weakly: a W/ in front does not matter (RFC 9110, 13.1.2). */
+/* Whether `*` or the tag stands in a list; compared weakly, a W/ in front does not matter
+ * (RFC 9110, 13.1.2). */
+static bool etag_is_listed(const char *list, const char *etag)
+{
+    etag += strncmp(etag, "W/", 2) == 0 ? 2 : 0;
+    for (const char *p = list + strspn(list, " \t"); *p != '\0'; p += strspn(p, " \t,")) {
+        p += strncmp(p, "W/", 2) == 0 ? 2 : 0;
+        const char *end = *p == '"' ? strchr(p + 1, '"') : NULL;
+        if (end == NULL)
+            return strcmp(list, "*") == 0;
+        size_t len = (size_t)(end + 1 - p);
+        if (len == strlen(etag) && memcmp(p, etag, len) == 0)
+            return true;
+        p = end + 1;
+    }
+    return false;
+}
+
 static bool is_not_modified(const struct request *req, int status)
 {
     const char *etag = req_reply_header(req, "ETag");
@@ -263,7 +283,7 @@ static bool is_not_modified(const struct request *req, int status)
     if (status != 200 || etag == NULL || given == NULL ||
         (strcmp(req->method, "GET") != 0 && strcmp(req->method, "HEAD") != 0))
         return false;
-    return strcmp(given, "*") == 0 || strstr(given, etag) != NULL;
+    return etag_is_listed(given, etag);
 }
 
 void req_reply(struct request *req, int status, const char *content_type,
@@ -284,6 +304,8 @@ void req_reply(struct request *req, int status, const char *content_type,
     req->reply_len = req->reply != NULL ? len : 0;
     if (req->reply != NULL)
         memcpy(req->reply, body, len);
+    else
+        req->status = err_status(ERR_NO_MEMORY); /* no body, and no false success */
     req_timer_stop(req);
     if (req->suspended) {
         req->suspended = false;
@@ -406,6 +428,8 @@ static void on_timer(uv_timer_t *timer)
 void req_timer_start(struct request *req, int64_t ms, req_timer_fn *fn, void *arg)
 {
     req_timer_stop(req);
+    if (req->abandoned) /* the loop is gone */
+        return;
     req->timer = malloc(sizeof *req->timer);
     assert(req->timer != NULL);
     req->timer_fn = fn;
