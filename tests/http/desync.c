@@ -2,7 +2,7 @@
  * that must never be executed: the oracle is one answer with the status of the table (0:
  * none at all), the end of the connection, and a handler that was not called. */
 #include "server/core/clock.h"
-#include "tests/http/client.h"
+#include "tests/http/peer.h"
 #include "tests/http/server.h"
 
 #include <criterion/criterion.h>
@@ -185,15 +185,15 @@ static const struct vector vectors[] = {
  * and then closes. */
 static void check_vector(struct server *s, const struct vector *v)
 {
-    int status, fd = client_dial(s->port);
+    int status, fd = peer_dial(s->port);
 
     atomic_store(&s->smuggled, 0);
-    client_send(fd, v->bytes, v->len);
-    client_send(fd, SMUGGLED SMUGGLED, sizeof SMUGGLED SMUGGLED - 1);
-    int n = client_hear_all(fd, &status);
+    peer_send(fd, v->bytes, v->len);
+    peer_send(fd, SMUGGLED SMUGGLED, sizeof SMUGGLED SMUGGLED - 1);
+    int n = peer_hear_all(fd, &status);
     close(fd);
     cr_expect(status == v->status || status == v->or_status, "%s: %d", v->name, status);
-    bool doubled = n == 2 && strstr(client_text(), "<b>Content-Length</b>") != NULL;
+    bool doubled = n == 2 && strstr(peer_text(), "<b>Content-Length</b>") != NULL;
     cr_expect(n == (status != 0) || doubled, "%s: %d answers", v->name, n);
     cr_expect_eq(atomic_load(&s->smuggled), 0, "%s: smuggled", v->name);
 }
@@ -225,11 +225,11 @@ Test(desync, a_request_that_comes_byte_by_byte_is_judged_the_same)
             wanted = wanted || strcmp(v->name, some[n]) == 0;
         if (!wanted)
             continue;
-        fd = client_dial(s.port);
-        for (size_t n = 0; n < v->len && client_send(fd, v->bytes + n, 1); n++)
+        fd = peer_dial(s.port);
+        for (size_t n = 0; n < v->len && peer_send(fd, v->bytes + n, 1); n++)
             ;
-        client_send(fd, SMUGGLED, sizeof SMUGGLED - 1);
-        cr_expect_eq(client_hear_all(fd, &status), 1, "%s", v->name);
+        peer_send(fd, SMUGGLED, sizeof SMUGGLED - 1);
+        cr_expect_eq(peer_hear_all(fd, &status), 1, "%s", v->name);
         cr_expect_eq(status, v->status, "%s", v->name);
         close(fd);
     }
@@ -246,12 +246,12 @@ Test(desync, requests_that_are_in_order_are_answered_in_order)
     size_t len = 0;
 
     server_start(&s, NULL);
-    int fd = client_dial(s.port);
+    int fd = peer_dial(s.port);
     for (int i = 1; i <= 20; i++)
         len += (size_t)snprintf(requests + len, sizeof requests - len, line, i);
-    client_say(fd, requests);
+    peer_say(fd, requests);
     for (int i = 1; i <= 20; i++) {
-        cr_assert(client_hear(fd, &a));
+        cr_assert(peer_hear(fd, &a));
         snprintf(wanted, sizeof wanted, "{\"id\":%d}", i);
         cr_assert_str_eq(a.body, wanted);
     }
@@ -265,11 +265,11 @@ Test(desync, a_body_with_a_length_may_be_followed_by_another_request)
     struct answer a;
 
     server_start(&s, NULL);
-    int fd = client_dial(s.port);
-    client_say(fd, POST "Content-Length: 7\r\n\r\n{\"a\":1}" GET HOST "\r\n");
-    cr_assert(client_hear(fd, &a));
+    int fd = peer_dial(s.port);
+    peer_say(fd, POST "Content-Length: 7\r\n\r\n{\"a\":1}" GET HOST "\r\n");
+    cr_assert(peer_hear(fd, &a));
     cr_assert_str_eq(a.body, "{\"a\":1}");
-    cr_assert(client_hear(fd, &a));
+    cr_assert(peer_hear(fd, &a));
     cr_assert_str_eq(a.body, "{\"hello\":true}");
     close(fd);
     server_stop(&s);
@@ -301,7 +301,7 @@ Test(desync, headers_in_good_order_pass)
 
     server_start(&s, NULL);
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
-        struct answer a = client_ask(s.port, good[i]);
+        struct answer a = peer_ask(s.port, good[i]);
         cr_expect_eq(a.status / 100, 2, "%d for %s: %s", a.status, good[i], a.body);
     }
     server_stop(&s);

@@ -2,7 +2,7 @@
  *
  *     struct server s;
  *     server_start(&s, NULL);
- *     int fd = client_dial(s.port);
+ *     int fd = peer_dial(s.port);
  *     ...
  *     server_stop(&s);
  *

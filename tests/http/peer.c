@@ -1,4 +1,4 @@
-#include "tests/http/client.h"
+#include "tests/http/peer.h"
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
@@ -16,7 +16,7 @@ enum { PATIENCE_MS = 5000, HEAD_MAX = 65536, BODY_MAX = 4 << 20 };
 
 static char head[HEAD_MAX], body[BODY_MAX];
 
-int client_dial(int port)
+int peer_dial(int port)
 {
     struct sockaddr_in to = {.sin_family = AF_INET,
                              .sin_port = htons((uint16_t)port),
@@ -29,7 +29,7 @@ int client_dial(int port)
     return fd;
 }
 
-bool client_send(int fd, const void *bytes, size_t len)
+bool peer_send(int fd, const void *bytes, size_t len)
 {
     const char *p = bytes;
 
@@ -43,9 +43,9 @@ bool client_send(int fd, const void *bytes, size_t len)
     return true;
 }
 
-void client_say(int fd, const char *text)
+void peer_say(int fd, const char *text)
 {
-    cr_assert(client_send(fd, text, strlen(text)), "the server does not listen");
+    cr_assert(peer_send(fd, text, strlen(text)), "the server does not listen");
 }
 
 /* Bytes, 0 at the end, -1 when nothing came for too long. */
@@ -80,15 +80,15 @@ static bool hear_head(int fd, struct answer *out)
     return true;
 }
 
-bool client_hear_head(int fd, struct answer *out)
+bool peer_hear_head(int fd, struct answer *out)
 {
     body[0] = '\0';
     return hear_head(fd, out);
 }
 
-bool client_hear(int fd, struct answer *out)
+bool peer_hear(int fd, struct answer *out)
 {
-    if (!client_hear_head(fd, out))
+    if (!peer_hear_head(fd, out))
         return false;
     if (out->status == 100)
         return true;
@@ -116,7 +116,7 @@ static int count_answers(const char *text, size_t len)
     return n;
 }
 
-int client_hear_all(int fd, int *out_first_status)
+int peer_hear_all(int fd, int *out_first_status)
 {
     size_t len = 0;
     ssize_t n;
@@ -129,12 +129,12 @@ int client_hear_all(int fd, int *out_first_status)
     return count_answers(body, len);
 }
 
-const char *client_text(void)
+const char *peer_text(void)
 {
     return body;
 }
 
-bool client_is_cut(int fd)
+bool peer_is_cut(int fd)
 {
     char byte;
 
@@ -158,13 +158,13 @@ const char *answer_header(const struct answer *a, const char *name)
     return NULL;
 }
 
-struct answer client_ask(int port, const char *request)
+struct answer peer_ask(int port, const char *request)
 {
     struct answer a = {.status = 0};
-    int fd = client_dial(port);
+    int fd = peer_dial(port);
 
-    client_say(fd, request);
-    cr_assert(client_hear(fd, &a), "no answer to %.60s", request);
+    peer_say(fd, request);
+    cr_assert(peer_hear(fd, &a), "no answer to %.60s", request);
     close(fd);
     return a;
 }

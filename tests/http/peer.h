@@ -1,14 +1,14 @@
-/* client: raw sockets, so that a test can send what no library would.
+/* peer: raw sockets, so that a test can send what no library would.
  *
  *     struct answer a;
- *     int fd = client_dial(port);
- *     client_say(fd, "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n");
- *     cr_assert(client_hear(fd, &a));
+ *     int fd = peer_dial(port);
+ *     peer_say(fd, "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n");
+ *     cr_assert(peer_hear(fd, &a));
  *
  * Each read waits at most five seconds for the next byte. An answer is part of static
  * memory, valid until the next one. */
-#ifndef BELAY_TESTS_HTTP_CLIENT_H
-#define BELAY_TESTS_HTTP_CLIENT_H
+#ifndef BELAY_TESTS_HTTP_PEER_H
+#define BELAY_TESTS_HTTP_PEER_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,30 +23,30 @@ struct answer {
     size_t body_len;
 };
 
-int client_dial(int port);
+int peer_dial(int port);
 /* False when the server has cut the connection; a test may not mind. */
-bool client_send(int fd, const void *bytes, size_t len);
-void client_say(int fd, const char *text);
+bool peer_send(int fd, const void *bytes, size_t len);
+void peer_say(int fd, const char *text);
 
 /* One answer, framed by its Content-Length, or without a body (`to_head`, 204, 304).
  * False when the connection ends before it is whole. */
-bool client_hear(int fd, struct answer *out);
-bool client_hear_head(int fd, struct answer *out);
+bool peer_hear(int fd, struct answer *out);
+bool peer_hear_head(int fd, struct answer *out);
 
 /* Everything until the connection ends, which it must: how many answers, and the status
  * of the first (0: none). */
-int client_hear_all(int fd, int *out_first_status);
+int peer_hear_all(int fd, int *out_first_status);
 
-/* What client_hear_all() has heard. */
-const char *client_text(void);
+/* What peer_hear_all() has heard. */
+const char *peer_text(void);
 
 /* Waits for the end of the connection; false when a byte comes instead, or nothing. */
-bool client_is_cut(int fd);
+bool peer_is_cut(int fd);
 
 /* The value of a header in a static buffer, or NULL. */
 const char *answer_header(const struct answer *a, const char *name);
 
 /* Dials, says, hears, closes. */
-struct answer client_ask(int port, const char *request);
+struct answer peer_ask(int port, const char *request);
 
 #endif
