@@ -263,9 +263,9 @@ static enum err unknown_flag(const char *arg, struct buf *why)
     }
     snprintf(name, sizeof name, "%.*s", (int)strcspn(arg, "="), arg);
     meant = nearest(name, flags);
-    buf_addf(why, "%s: there is no such flag; %s%s", name,
+    buf_addf(why, "%s: there is no such flag; %s%s%s", name,
              meant != NULL ? "did you mean " : "--help lists them",
-             meant != NULL ? meant : "");
+             meant != NULL ? meant : "", meant != NULL ? "?" : "");
     return ERR_USAGE;
 }
 
