@@ -169,6 +169,10 @@ static bool take_argument(struct call *call, int argc, char **argv, int *i)
         return add_given(call, &common[0], NULL);
     if (strncmp(argv[*i], "--", 2) == 0)
         return take_option(call, argc, argv, i);
+    if (argv[*i][0] == '-' && argv[*i][1] != '\0') {
+        usage_error(call, "%s: there is no such option", argv[*i]);
+        return false;
+    }
     return take_word(call, argv[*i]);
 }
 
@@ -187,11 +191,11 @@ bool call_parse(struct call *call, const struct verb *verb, int argc, char **arg
     }
     call->url = server_url(call);
     call->json = call_has(call, "json");
-    if (good && call->n_words < verb->least_words && !call_has(call, "help")) {
-        usage_error(call, "something is missing");
-        return false;
-    }
-    return good;
+    if (!good || call->n_words >= verb->least_words || call_has(call, "help"))
+        return good;
+    usage_error(call, "%.*s is missing", (int)strcspn(verb->synopsis, " "),
+                verb->synopsis);
+    return false;
 }
 
 /* -- what was given ------------------------------------------------------------------ */
@@ -222,6 +226,18 @@ int64_t call_int(const struct call *call, const char *option, int64_t otherwise)
     const char *text = call_text(call, option);
 
     return text != NULL ? strtoll(text, NULL, 10) : otherwise;
+}
+
+bool call_job_id(const struct call *call, int64_t *out)
+{
+    const char *word = call->words[0];
+
+    errno = 0;
+    *out = strtoll(word, NULL, 10);
+    if (word[0] != '\0' && word[strspn(word, "0123456789")] == '\0' && errno == 0)
+        return true;
+    usage_error(call, "\"%s\" is not the id of a job; it should be a number", word);
+    return false;
 }
 
 static void add_list(const struct call *call, const struct verb_option *o,

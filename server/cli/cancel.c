@@ -4,9 +4,13 @@
 #include "server/cli/verbs.h"
 #include "server/core/cleanup.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 enum { STATUS_ACCEPTED = 202, STATUS_GONE = 204 };
+
+static const char wait_help[] = "wait until it has stopped, at most the minute that the "
+                                "server grants; exit code 1 when it has not";
 
 #define ABORT_OPTIONS                                                                    \
     {"abort", NULL, "also when it runs: ask it to stop", OPTION_YES, "abort"},           \
@@ -14,7 +18,7 @@ enum { STATUS_ACCEPTED = 202, STATUS_GONE = 204 };
         {"actor", "NAME", "who asks; kept with the receipt", OPTION_TEXT, "actor"},      \
         {"grace", "SECONDS", "how long a command has until it is killed", OPTION_INT,    \
          "grace_seconds"},                                                               \
-        WAIT_OPTION("wait until it has stopped; exit code 1 when it has not")
+        WAIT_OPTION(wait_help)
 
 static const struct verb_option cancel_options[] = {
     ABORT_OPTIONS,
@@ -35,7 +39,8 @@ static const char *words_of(const char *result)
         {"aborted", "aborted; it has stopped"},
         {"killed", "killed, because it did not stop in its grace"},
         {"completed", "it had succeeded before it could be stopped"},
-        {"failed", "it failed after it was asked to stop; it is not tried again"},
+        {"failed", "it failed after it was asked to stop; it is not "
+                   "tried again"},
         {"worker_lost", "its worker was lost; it is aborted"},
         {"already_cancelled", "had been cancelled already"},
         {"already_aborted", "had been aborted already"},
@@ -76,15 +81,16 @@ static int finish(const struct call *call, const struct answer *a)
         tell(call, a);
     if (a->status != STATUS_ACCEPTED || call_int(call, "wait", 0) <= 0)
         return 0;
-    fprintf(stderr, "belay %s: not stopped after %s s\n", call->verb->name,
-            call_text(call, "wait"));
+    fprintf(stderr, "belay %s: not stopped after %" PRId64 " s\n", call->verb->name,
+            a->waited_seconds);
     return 1;
 }
 
 static int run_cancel(const struct call *call)
 {
     CLEANUP(answer_release) struct answer a = ANSWER_INIT;
-    CLEANUP(buf_release) struct buf members = BUF_INIT, body = BUF_INIT;
+    CLEANUP(buf_release)
+    struct buf members = BUF_INIT, body = BUF_INIT;
 
     call_body(call, &members);
     buf_addf(&body, "{%s}", members.len > 0 ? members.text + 1 : "");
@@ -117,7 +123,8 @@ const struct verb verb_cancel = {
     .options = cancel_options,
     .examples = "  belay cancel 33\n"
                 "  belay cancel 33 --abort --wait 10\n"
-                "  belay cancel 33 --abort --reason 'wrong input file' --actor ada\n"
+                "  belay cancel 33 --abort --reason 'wrong input "
+                "file' --actor ada\n"
                 "  belay cancel 33 --abort --grace 5 --delete\n",
     .least_words = 1,
     .most_words = 1,
@@ -128,7 +135,8 @@ const struct verb verb_cancel = {
 const struct verb verb_delete = {
     .name = "delete",
     .synopsis = "ID [--abort] [--option VALUE ...]",
-    .summary = "remove a job; with --abort also one that runs, when it has stopped",
+    .summary = "remove a job; with --abort also one that runs, when "
+               "it has stopped",
     .options = delete_options,
     .examples = "  belay delete 33\n"
                 "  belay delete 33 --abort --wait 10\n",

@@ -15,7 +15,13 @@
 #include <string.h>
 #include <sysexits.h>
 
-enum { LIMIT_MS = 30000, CONNECT_MS = 5000, STATUS_UNAVAILABLE = 503 };
+enum {
+    LIMIT_MS = 30000,
+    CONNECT_MS = 5000,
+    RETRY_MS = 500,
+    STATUS_OK = 200,
+    STATUS_UNAVAILABLE = 503
+};
 
 void answer_release(struct answer *a)
 {
@@ -85,6 +91,18 @@ static void set_options(CURL *curl, const struct question *q, const char *url,
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, q->body != NULL ? q->body : "");
 }
 
+/* Preference-Applied: wait=N */
+static int64_t granted_wait(CURL *curl)
+{
+    struct curl_header *header;
+
+    if (curl_easy_header(curl, "Preference-Applied", 0, CURLH_HEADER, -1, &header) !=
+            CURLHE_OK ||
+        strncmp(header->value, "wait=", 5) != 0)
+        return 0;
+    return strtoll(header->value + 5, NULL, 10);
+}
+
 static CURLcode perform(const struct question *q, const char *url, struct answer *out)
 {
     CLEANUP(release_curl) CURL *curl = curl_easy_init();
@@ -97,6 +115,7 @@ static CURLcode perform(const struct question *q, const char *url, struct answer
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     code = curl_easy_perform(curl);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &out->status);
+    out->waited_seconds = granted_wait(curl);
     return code;
 }
 
@@ -108,19 +127,17 @@ static bool was_not_sent(CURLcode code)
            code == CURLE_UNSUPPORTED_PROTOCOL;
 }
 
-static int say_no_answer(const struct call *call, const struct question *q, CURLcode code)
+static void explain_no_answer(const struct call *call, const struct question *q,
+                              CURLcode code, struct buf *why)
 {
-    if (q->quiet)
-        return EX_UNAVAILABLE;
-    fprintf(stderr, "belay %s: no answer from %s: %s\n", call->verb->name, call->url,
-            curl_easy_strerror(code));
+    buf_addf(why, "no answer from %s: %s", call->url, curl_easy_strerror(code));
     if (was_not_sent(code))
-        fprintf(stderr, "Is `belay serve` running there? --url or BELAY_URL says where "
-                        "it is.\n");
+        buf_adds(why,
+                 "\nIs `belay serve` running there? --url or BELAY_URL says where it "
+                 "is.");
     else if (strcmp(q->method, "GET") != 0)
-        fprintf(stderr, "Whether it was done is not known; `belay get` and `belay list` "
-                        "tell.\n");
-    return EX_UNAVAILABLE;
+        buf_adds(why, "\nWhether it was done is not known; `belay get` and `belay list` "
+                      "tell.");
 }
 
 /* Numbers that int64_t cannot hold are good JSON, too: then all become floating point. */
@@ -133,7 +150,8 @@ static json_t *parse_answer(const struct buf *text)
                                      JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL);
 }
 
-int client_ask(const struct call *call, const struct question *q, struct answer *out)
+bool client_exchange(const struct call *call, const struct question *q,
+                     struct answer *out, struct buf *why)
 {
     CLEANUP(buf_release) struct buf url = BUF_INIT;
     size_t len = strlen(call->url);
@@ -143,16 +161,38 @@ int client_ask(const struct call *call, const struct question *q, struct answer 
     buf_add(&url, call->url, len);
     buf_adds(&url, q->path);
     CURLcode code = perform(q, url.text, out);
-    if (code != CURLE_OK)
-        return say_no_answer(call, q, code);
+    if (code != CURLE_OK) {
+        explain_no_answer(call, q, code, why);
+        return false;
+    }
     out->json = parse_answer(&out->text);
-    if (!q->quiet && call->json && out->json != NULL)
-        printf("%.*s\n", (int)out->text.len, out->text.text);
-    if (out->status >= 200 && out->status < 300)
+    return true;
+}
+
+int client_report(const struct call *call, const struct answer *a)
+{
+    if (call->json && a->json != NULL) {
+        fwrite(a->text.text, 1, a->text.len, stdout);
+        putchar('\n');
+    }
+    if (a->status >= 200 && a->status < 300)
         return 0;
-    if (!q->quiet)
-        print_problem(call, out);
-    return out->status == STATUS_UNAVAILABLE ? EX_UNAVAILABLE : 1;
+    print_problem(call, a);
+    return a->status == STATUS_UNAVAILABLE ? EX_UNAVAILABLE : 1;
+}
+
+int client_say_no_answer(const struct call *call, const struct buf *why)
+{
+    fprintf(stderr, "belay %s: %s\n", call->verb->name, why->text);
+    return EX_UNAVAILABLE;
+}
+
+int client_ask(const struct call *call, const struct question *q, struct answer *out)
+{
+    CLEANUP(buf_release) struct buf why = BUF_INIT;
+
+    return client_exchange(call, q, out, &why) ? client_report(call, out)
+                                               : client_say_no_answer(call, &why);
 }
 
 int client_ask_job(const struct call *call, const char *rest, const struct question *q,
@@ -160,12 +200,45 @@ int client_ask_job(const struct call *call, const char *rest, const struct quest
 {
     CLEANUP(buf_release) struct buf path = BUF_INIT;
     struct question about = *q;
-    const char *id = call->words[0];
+    int64_t id;
 
-    if (id[0] == '\0' || id[strspn(id, "0123456789")] != '\0')
-        return usage_error(call, "\"%s\" is not the id of a job; it should be a number",
-                           id);
-    buf_addf(&path, "/jobs/%s%s", id, rest);
+    if (!call_job_id(call, &id))
+        return 2;
+    buf_addf(&path, "/jobs/%" PRId64 "%s", id, rest);
     about.path = path.text;
     return client_ask(call, &about, out);
+}
+
+/* -- waiting ------------------------------------------------------------------------- */
+
+static bool goes_on(const struct answer *a)
+{
+    const char *status = json_text(a->json, "status");
+
+    return a->status == STATUS_OK &&
+           (strcmp(status, "todo") == 0 || strcmp(status, "doing") == 0);
+}
+
+int client_ask_end(const struct call *call, int64_t job_id, int64_t seconds,
+                   struct answer *out)
+{
+    CLEANUP(buf_release) struct buf why = BUF_INIT, path = BUF_INIT;
+    int64_t end_ms = clock_ms() + seconds * MS_PER_SECOND,
+            left_ms = seconds * MS_PER_SECOND;
+    struct question q = {.method = "GET"};
+
+    buf_addf(&path, "/jobs/%" PRId64, job_id);
+    q.path = path.text;
+    for (;;) {
+        q.wait_seconds = (left_ms + MS_PER_SECOND - 1) / MS_PER_SECOND;
+        answer_release(out);
+        if (!client_exchange(call, &q, out, &why))
+            return client_say_no_answer(call, &why);
+        left_ms = end_ms - clock_ms();
+        if (!goes_on(out) || left_ms <= 0)
+            return client_report(call, out);
+        if (out->waited_seconds <=
+            0) /* a server that does not wait is not to be flooded */
+            sleep_ms(left_ms < RETRY_MS ? left_ms : RETRY_MS);
+    }
 }

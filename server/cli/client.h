@@ -22,23 +22,37 @@ struct question {
     const char *body;          /* JSON, or NULL */
     int64_t wait_seconds;      /* Prefer: wait; 0: none */
     int64_t limit_ms;          /* deadline beside the wait; 0: half a minute */
-    bool quiet;                /* print nothing, not even with --json */
 };
 
 struct answer {
     long status;
     struct buf text;
-    json_t *json; /* NULL: none */
+    json_t *json;           /* NULL: none */
+    int64_t waited_seconds; /* as the server granted it; 0: not at all */
 };
 
 #define ANSWER_INIT ((struct answer){.text = BUF_INIT})
 void answer_release(struct answer *a);
 
-/* Asks; 0 when the answer is a 2xx, else the exit code of the process. */
+/* Asks and says nothing; false when there is no answer, and then `why` says why. */
+bool client_exchange(const struct call *call, const struct question *q,
+                     struct answer *out, struct buf *why);
+int client_say_no_answer(const struct call *call, const struct buf *why);
+
+/* Says what the answer is: with --json the document, and the problem when it is one. 0
+ * for a 2xx, else the exit code of the process. */
+int client_report(const struct call *call, const struct answer *a);
+
+/* Both; 0 when the answer is a 2xx, else the exit code of the process. */
 int client_ask(const struct call *call, const struct question *q, struct answer *out);
 
 /* The same about /jobs/ID and what follows, the ID being the first word of the call. */
 int client_ask_job(const struct call *call, const char *rest, const struct question *q,
+                   struct answer *out);
+
+/* GET /jobs/ID until the job has ended or `seconds` are over, however little of that the
+ * server grants at a time. */
+int client_ask_end(const struct call *call, int64_t job_id, int64_t seconds,
                    struct answer *out);
 
 /* Adds the text as it must stand in a query. */

@@ -4,9 +4,10 @@
 #include "server/cli/verbs.h"
 #include "server/core/cleanup.h"
 
+#include <inttypes.h>
 #include <string.h>
 
-enum { ARGS_MAX_BYTES = 64 * 1024 * 1024 };
+enum { ARGS_MAX_BYTES = 64 * 1024 * 1024, STATUS_CREATED = 201 };
 
 static const struct verb_option options[] = {
     {"args", "JSON", "the args, an object; or the second word; - reads them from stdin",
@@ -66,6 +67,7 @@ static int read_args(const struct call *call, struct buf *out)
 static int tell_end(const struct call *call, const json_t *job)
 {
     const char *status = json_text(job, "status");
+    const json_t *error = json_object_get(job, "error");
 
     if (strcmp(status, "succeeded") == 0)
         return 0;
@@ -74,40 +76,53 @@ static int tell_end(const struct call *call, const json_t *job)
                 call_text(call, "wait"), status);
     else
         fprintf(stderr, "belay enqueue: the job is %s%s%s\n", status,
-                json_is_object(json_object_get(job, "error")) ? ": " : "",
-                json_text(json_object_get(job, "error"), "message"));
+                json_is_object(error) ? ": " : "", json_text(error, "message"));
     return 1;
+}
+
+static int wait_for_end(const struct call *call, const json_t *job)
+{
+    CLEANUP(answer_release) struct answer end = ANSWER_INIT;
+    int64_t id = (int64_t)json_number_value(json_object_get(job, "id"));
+
+    fprintf(stderr, "job %" PRId64 " is in; waiting for its end\n", id);
+    int code = client_ask_end(call, id, call_int(call, "wait", 0), &end);
+    if (code != 0)
+        return code;
+    if (!call->json)
+        print_job(end.json);
+    return tell_end(call, end.json);
+}
+
+static void write_body(const struct call *call, const struct buf *args, struct buf *body)
+{
+    buf_adds(body, "{\"task\":");
+    buf_add_json_string(body, call->words[0], strlen(call->words[0]));
+    if (args->len > 0)
+        buf_addf(body, ",\"args\":%s", args->text);
+    call_body(call, body);
+    buf_addc(body, '}');
 }
 
 static int run(const struct call *call)
 {
     CLEANUP(answer_release) struct answer a = ANSWER_INIT;
-    CLEANUP(buf_release) struct buf args = BUF_INIT, body = BUF_INIT, id = BUF_INIT;
-    int64_t wait = call_int(call, "wait", 0);
+    CLEANUP(buf_release) struct buf args = BUF_INIT, body = BUF_INIT, why = BUF_INIT;
+    struct question q = {.method = "POST", .path = "/jobs"};
     int code = read_args(call, &args);
 
     if (code != 0)
         return code;
-    buf_adds(&body, "{\"task\":");
-    buf_add_json_string(&body, call->words[0], strlen(call->words[0]));
-    if (args.len > 0)
-        buf_addf(&body, ",\"args\":%s", args.text);
-    call_body(call, &body);
-    buf_addc(&body, '}');
-    code = client_ask(
-        call,
-        &(struct question){
-            .method = "POST", .path = "/jobs", .body = body.text, .wait_seconds = wait},
-        &a);
-    if (code != 0)
-        return code;
-    if (!call->json && wait > 0)
-        print_job(a.json);
-    if (!call->json && wait <= 0) {
-        print_words(&id, json_object_get(a.json, "id"));
-        puts(id.text);
-    }
-    return wait > 0 ? tell_end(call, a.json) : 0;
+    write_body(call, &args, &body);
+    q.body = body.text;
+    if (!client_exchange(call, &q, &a, &why))
+        return client_say_no_answer(call, &why);
+    if (a.status == STATUS_CREATED && call_int(call, "wait", 0) > 0)
+        return wait_for_end(call, a.json);
+    code = client_report(call, &a);
+    if (code == 0 && !call->json)
+        printf("%.0f\n", json_number_value(json_object_get(a.json, "id")));
+    return code;
 }
 
 const struct verb verb_enqueue = {

@@ -29,11 +29,11 @@ static const struct verb_option list_options[] = {
 static int run_get(const struct call *call)
 {
     CLEANUP(answer_release) struct answer a = ANSWER_INIT;
-    int code = client_ask_job(
-        call, "",
-        &(struct question){.method = "GET", .wait_seconds = call_int(call, "wait", 0)},
-        &a);
+    int64_t id;
 
+    if (!call_job_id(call, &id))
+        return 2;
+    int code = client_ask_end(call, id, call_int(call, "wait", 0), &a);
     if (code == 0 && !call->json)
         print_job(a.json);
     return code;

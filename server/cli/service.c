@@ -3,7 +3,7 @@
 #include "server/cli/verbs.h"
 #include "server/core/cleanup.h"
 
-enum { HEALTH_LIMIT_MS = 2000 };
+enum { HEALTH_LIMIT_MS = 2000, STATUS_OK = 200, WORDS_SHOWN = 200 };
 
 /* Prints the table that the server answers at `path` below the member `key`. */
 static int run_table(const struct call *call, const char *path, const char *key,
@@ -50,19 +50,35 @@ static int run_workers(const struct call *call)
     return run_table(call, "/workers", "workers", columns);
 }
 
+/* Where the service of this machine, or of this container, listens: PORT is its setting,
+ * too. */
+static void own_url(const struct call *call, char url[64])
+{
+    const char *port = getenv("PORT"), *named = getenv("BELAY_URL");
+
+    if (!call_has(call, "url") && (named == NULL || named[0] == '\0') && port != NULL &&
+        port[0] != '\0')
+        snprintf(url, 64, "http://127.0.0.1:%s", port);
+}
+
 /* For scripts and containers: quick, silent when all is well. */
 static int run_healthcheck(const struct call *call)
 {
     CLEANUP(answer_release) struct answer a = ANSWER_INIT;
-    CLEANUP(buf_release) struct buf text = BUF_INIT;
-    int code = client_ask(
-        call, &(struct question){"GET", "/readyz", NULL, 0, HEALTH_LIMIT_MS, true}, &a);
+    CLEANUP(buf_release) struct buf why = BUF_INIT;
+    struct question q = {.method = "GET", .path = "/readyz", .limit_ms = HEALTH_LIMIT_MS};
+    struct call own = *call;
+    char url[64] = "";
 
-    if (code == 0)
+    own_url(call, url);
+    if (url[0] != '\0')
+        own.url = url;
+    if (client_exchange(&own, &q, &a, &why) && a.status == STATUS_OK)
         return 0;
-    print_words(&text, a.json);
-    fprintf(stderr, "belay healthcheck: %s %s\n", call->url,
-            a.json != NULL ? text.text : "does not answer");
+    if (why.len == 0)
+        buf_addf(&why, "%s answers with status %ld: %.*s", own.url, a.status,
+                 (int)(a.text.len < WORDS_SHOWN ? a.text.len : WORDS_SHOWN), a.text.text);
+    fprintf(stderr, "belay healthcheck: %s\n", why.text);
     return 1;
 }
 

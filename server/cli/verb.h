@@ -77,6 +77,9 @@ const char *call_text(const struct call *call, const char *option);
 bool call_has(const struct call *call, const char *option);
 int64_t call_int(const struct call *call, const char *option, int64_t otherwise);
 
+/* The first word as the id of a job; false: it is none, and that was said. */
+bool call_job_id(const struct call *call, int64_t *out);
+
 /* Adds ,"param":value for each option that has a param; and ?param=value&... */
 void call_body(const struct call *call, struct buf *out);
 void call_query(const struct call *call, struct buf *out);
