@@ -6,7 +6,7 @@
 
 # From the mirror and through the proxies that apt uses on this machine, for it may reach no others.
 system_make() { # system_make SUITE TARGET [PACKAGE...]
-    local suite=$1 target=$2 mirror options packages
+    local suite=$1 target=$2 mirror options packages code=0
     shift 2
     # shellcheck disable=SC2016 # a field of apt's, not a variable
     mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sed -n 1p)
@@ -14,9 +14,8 @@ system_make() { # system_make SUITE TARGET [PACKAGE...]
     [ "${mirror#https}" = "$mirror" ] || packages="$packages ca-certificates"
     options=$(mktemp)
     apt-config dump | grep -iE '^Acquire::https?::([^ ]*::)?proxy[^ ]* "..*"' >"$options" || true
-    mmdebstrap --quiet --variant=minbase --aptopt="$options" --include="${packages// /,}" \
-        "$suite" "$target" ${mirror:+"$mirror"}
-    local code=$?
+    mmdebstrap --quiet --variant=minbase --aptopt="$options" ${packages:+--include="${packages// /,}"} \
+        "$suite" "$target" ${mirror:+"$mirror"} || code=$?
     rm -f "$options"
     return $code
 }
