@@ -62,9 +62,9 @@ bool db_is_broken(const struct db *db)
     return db->broken || PQstatus(db->conn) != CONNECTION_OK;
 }
 
-int db_fd(const struct db *db)
+int db_backend(const struct db *db)
 {
-    return PQsocket(db->conn);
+    return PQbackendPID(db->conn);
 }
 
 /* -- connecting ---------------------------------------------------------------------- */
@@ -178,7 +178,7 @@ bool db_is_pooled(struct db *db)
     bool pooled = false;
 
     if (db_run(db, "SELECT pg_backend_pid()", &rows) == ERR_OK) {
-        pooled = row_int(&rows, 0, 0) != PQbackendPID(db->conn);
+        pooled = row_int(&rows, 0, 0) != db_backend(db);
         db_rows_free(&rows);
     }
     return pooled;

@@ -79,8 +79,8 @@ const char *db_sqlstate(const struct db *db);
 bool db_is_broken(const struct db *db);
 /* Looks, without sending anything, whether the server has hung up meanwhile. */
 bool db_is_alive(struct db *db);
-/* The socket to poll() for notifications. */
-int db_fd(const struct db *db);
+/* The process id of the server's end of the connection. */
+int db_backend(const struct db *db);
 
 /* The rows of a result. Values are text, NUL-terminated, valid until db_rows_free(). */
 struct db_rows {
@@ -118,9 +118,10 @@ bool sql_is_array(enum sql sql);
 const char *sql_name(enum sql sql);
 
 /* Waits at most timeout_ms for a notification, or for wake_fd (-1: none) to become
- * readable, and calls fn for each notification that is there. ERR_OK also when nothing
- * came. */
-typedef void db_notify_fn(void *arg, const char *channel, const char *payload);
+ * readable, and calls fn for each notification that is there. `sender` is the
+ * db_backend() of the connection that sent it. ERR_OK also when nothing came. */
+typedef void db_notify_fn(void *arg, const char *channel, const char *payload,
+                          int sender);
 enum err db_wait_notify(struct db *db, int wake_fd, int timeout_ms, db_notify_fn *fn,
                         void *arg) MUST_CHECK;
 

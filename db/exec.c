@@ -334,7 +334,7 @@ static int give_notifications(struct db *db, db_notify_fn *fn, void *arg)
     int given = 0;
 
     while ((n = PQnotifies(db->conn)) != NULL) {
-        fn(arg, n->relname, n->extra);
+        fn(arg, n->relname, n->extra, n->be_pid);
         PQfreemem(n);
         given++;
     }

@@ -7,9 +7,11 @@
  * result that its operations share. */
 #include "db/lane.h"
 
+#include "db/link.h"
 #include "db/params.h"
 #include "server/core/clock.h"
 #include "server/core/log.h"
+#include "server/core/monitor.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -23,9 +25,7 @@ enum {
     BATCH_OPS_MAX = 1000,
     BATCH_ROWS_MAX = 1000, /* of operations together; one alone may have more */
     BATCH_BYTES_MAX = 4 << 20,
-    PATIENCE_MS = 2000, /* that an operation waits for a connection */
-    BACKOFF_BASE_MS = 50,
-    BACKOFF_CAP_MS = 4000,
+    PATIENCE_MS = 2000,  /* that an operation waits for a connection */
     IDLE_LOOK_MS = 1000, /* between two looks whether an idle connection is still there */
     CONFLICT_TRIES = 3,
     MESSAGE_BYTES = 200,
@@ -53,19 +53,13 @@ struct list {
 
 struct lane_thread {
     struct lanes *lanes;
-    const char *name;
     bool is_read; /* statements change nothing: they may be repeated */
     pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t arrived;
-    struct list waiting; /* under mutex */
-    int n_waiting;       /* under mutex */
-    bool stopping;       /* under mutex */
-    atomic_bool up;
-    _Atomic(int64_t) complained_ms;
-    struct db *db; /* of the lane's thread */
-    int failures;  /* connection attempts in a row */
-    int64_t next_try_ms;
+    struct monitor monitor;
+    struct list waiting; /* under monitor */
+    int n_waiting;       /* under monitor */
+    bool stopping;       /* under monitor */
+    struct link link;    /* of the lane's thread */
 };
 
 struct lanes {
@@ -183,7 +177,7 @@ static enum err exec_once(struct lane_thread *l, struct pending **batch, int n)
     for (int i = 0; i < n; i++)
         parts[i] = (struct db_part){.n_rows = batch[i]->op.n_rows,
                                     .values = batch[i]->op.values};
-    enum err e = db_exec_parts(l->db, batch[0]->op.sql, n, parts, &rows);
+    enum err e = db_exec_parts(l->link.db, batch[0]->op.sql, n, parts, &rows);
     return e == ERR_OK ? share_rows(batch, n, &rows) : e;
 }
 
@@ -191,27 +185,29 @@ static enum err exec_once(struct lane_thread *l, struct pending **batch, int n)
  * that nothing happened. */
 static enum err fate_of_lost(const struct lane_thread *l, enum err e)
 {
-    bool said = db_sqlstate(l->db)[0] != '\0';
+    bool said = db_sqlstate(l->link.db)[0] != '\0';
 
-    return db_is_broken(l->db) && !said && !l->is_read ? ERR_OUTCOME_UNKNOWN : e;
+    return db_is_broken(l->link.db) && !said && !l->is_read ? ERR_OUTCOME_UNKNOWN : e;
 }
 
 static void exec_batch(struct lane_thread *l, struct pending **batch, int n)
 {
     enum err e = ERR_CONFLICT;
 
-    for (int i = 0; i < CONFLICT_TRIES && e == ERR_CONFLICT && !db_is_broken(l->db); i++)
+    for (int i = 0; i < CONFLICT_TRIES && e == ERR_CONFLICT && !db_is_broken(l->link.db);
+         i++)
         e = exec_once(l, batch, n);
     if (e == ERR_OK)
         return;
     e = fate_of_lost(l, e);
-    if (n == 1 || db_is_broken(l->db) || e == ERR_UNAVAILABLE) {
-        fail_all(batch, n, e == ERR_CONFLICT ? ERR_UNAVAILABLE : e, db_errmsg(l->db));
+    if (n == 1 || db_is_broken(l->link.db) || e == ERR_UNAVAILABLE) {
+        fail_all(batch, n, e == ERR_CONFLICT ? ERR_UNAVAILABLE : e,
+                 db_errmsg(l->link.db));
         return;
     }
     exec_batch(l, batch, n / 2); /* one of them is bad: find it, spare the others */
-    if (db_is_broken(l->db))
-        fail_all(batch + n / 2, n - n / 2, ERR_UNAVAILABLE, db_errmsg(l->db));
+    if (db_is_broken(l->link.db))
+        fail_all(batch + n / 2, n - n / 2, ERR_UNAVAILABLE, db_errmsg(l->link.db));
     else
         exec_batch(l, batch + n / 2, n - n / 2);
 }
@@ -227,7 +223,7 @@ static size_t bytes_of(const struct db_op *op)
 }
 
 /* Takes the first operation and all others of its statement, up to the limits, in their
- * order. Under mutex. */
+ * order. Under monitor. */
 static int take_batch(struct lane_thread *l, struct pending **batch)
 {
     struct pending **link = &l->waiting.head, *p;
@@ -266,36 +262,6 @@ static void finish_batch(struct lane_thread *l, struct pending **batch, int n)
 
 /* -- the connection ------------------------------------------------------------------ */
 
-static void drop_connection(struct lane_thread *l)
-{
-    atomic_store(&l->up, false);
-    db_close(l->db);
-    l->db = NULL;
-}
-
-static void connect_lane(struct lane_thread *l)
-{
-    struct db_options options = {
-        .url = l->lanes->url, .application_name = l->name, .pin_plans = !l->is_read};
-    char why[MESSAGE_BYTES];
-    enum err e = db_open(&options, &l->db, why, sizeof why);
-
-    if (e == ERR_OK) {
-        if (l->failures > 0)
-            log_info("lane", "lane=%s connected=true attempts=%d", log_quoted(l->name),
-                     l->failures + 1);
-        l->failures = 0;
-        atomic_store(&l->up, true);
-        return;
-    }
-    l->db = NULL;
-    l->next_try_ms =
-        clock_ms() + backoff_ms(l->failures++, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
-    if (log_once_a_second(&l->complained_ms))
-        log_warn("lane", "lane=%s connected=false why=%s", log_quoted(l->name),
-                 log_quoted(why));
-}
-
 /* Answers those that have waited too long for a connection. */
 static void fail_impatient(struct lane_thread *l)
 {
@@ -303,7 +269,7 @@ static void fail_impatient(struct lane_thread *l)
     int64_t since_ms = clock_ms() - PATIENCE_MS;
     int n = 0;
 
-    pthread_mutex_lock(&l->mutex);
+    monitor_lock(&l->monitor);
     while (l->waiting.head != NULL && n < BATCH_OPS_MAX &&
            (l->stopping || l->waiting.head->since_ms <= since_ms)) {
         batch[n] = l->waiting.head;
@@ -312,41 +278,24 @@ static void fail_impatient(struct lane_thread *l)
     }
     if (l->waiting.head == NULL)
         l->waiting.tail = &l->waiting.head;
-    pthread_mutex_unlock(&l->mutex);
+    monitor_unlock(&l->monitor);
     fail_all(batch, n, ERR_UNAVAILABLE, "no connection to the database");
     finish_batch(l, batch, n);
 }
 
 /* -- the thread ---------------------------------------------------------------------- */
 
-/* Waits at most ms for work. Under mutex. */
-static void wait_for_work(struct lane_thread *l, int64_t ms)
-{
-    struct timespec until;
-
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += ms % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    pthread_cond_timedwait(&l->arrived, &l->mutex, &until);
-}
-
 /* Without a connection: tries again when it is time, and keeps nobody waiting for longer
  * than PATIENCE_MS. */
 static void run_disconnected(struct lane_thread *l)
 {
-    int64_t wait_ms = l->next_try_ms - clock_ms();
+    int64_t wait_ms = l->link.next_try_ms - clock_ms();
 
-    if (wait_ms <= 0) {
-        connect_lane(l);
-    } else {
-        pthread_mutex_lock(&l->mutex);
+    if (!link_connect(&l->link) && wait_ms > 0) {
+        monitor_lock(&l->monitor);
         if (!l->stopping)
-            wait_for_work(l, wait_ms < 100 ? wait_ms : 100);
-        pthread_mutex_unlock(&l->mutex);
+            monitor_wait(&l->monitor, clock_ms() + (wait_ms < 100 ? wait_ms : 100));
+        monitor_unlock(&l->monitor);
     }
     fail_impatient(l);
 }
@@ -356,30 +305,30 @@ static void run_connected(struct lane_thread *l)
     struct pending *batch[BATCH_OPS_MAX];
     int n = 0;
 
-    pthread_mutex_lock(&l->mutex);
+    monitor_lock(&l->monitor);
     if (l->waiting.head == NULL && !l->stopping)
-        wait_for_work(l, IDLE_LOOK_MS);
-    if (!db_is_alive(l->db)) { /* went away while idle: nothing has been sent yet */
-        pthread_mutex_unlock(&l->mutex);
-        drop_connection(l);
+        monitor_wait(&l->monitor, clock_ms() + IDLE_LOOK_MS);
+    if (!db_is_alive(l->link.db)) { /* went away while idle: nothing has been sent yet */
+        monitor_unlock(&l->monitor);
+        link_drop(&l->link);
         return;
     }
     if (l->waiting.head != NULL)
         n = take_batch(l, batch);
-    pthread_mutex_unlock(&l->mutex);
+    monitor_unlock(&l->monitor);
     if (n == 0)
         return;
     exec_batch(l, batch, n);
-    if (db_is_broken(l->db))
-        drop_connection(l);
+    if (db_is_broken(l->link.db))
+        link_drop(&l->link);
     finish_batch(l, batch, n);
 }
 
 static bool is_stopping(struct lane_thread *l)
 {
-    pthread_mutex_lock(&l->mutex);
-    bool stopping = l->stopping && (l->waiting.head == NULL || l->db == NULL);
-    pthread_mutex_unlock(&l->mutex);
+    monitor_lock(&l->monitor);
+    bool stopping = l->stopping && (l->waiting.head == NULL || l->link.db == NULL);
+    monitor_unlock(&l->monitor);
     return stopping;
 }
 
@@ -388,31 +337,28 @@ static void *run_lane(void *arg)
     struct lane_thread *l = arg;
 
     while (!is_stopping(l)) {
-        if (l->db == NULL)
+        if (l->link.db == NULL)
             run_disconnected(l);
         else
             run_connected(l);
     }
     fail_impatient(l);
-    if (l->db != NULL)
-        drop_connection(l);
+    link_drop(&l->link);
     return NULL;
 }
 
 static enum err start_lane(struct lanes *lanes, enum lane id)
 {
     struct lane_thread *l = &lanes->lane[id];
-    pthread_condattr_t monotonic;
+    struct db_options options = {.url = lanes->url,
+                                 .application_name = lane_names[id],
+                                 .pin_plans = id != LANE_READ};
 
     l->lanes = lanes;
-    l->name = lane_names[id];
     l->is_read = id == LANE_READ;
+    link_init(&l->link, &options, "lane");
     list_init(&l->waiting);
-    pthread_mutex_init(&l->mutex, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&l->arrived, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    monitor_init(&l->monitor);
     return pthread_create(&l->thread, NULL, run_lane, l) == 0 ? ERR_OK : ERR_NO_MEMORY;
 }
 
@@ -446,14 +392,14 @@ enum err db_submit(struct lanes *lanes, const struct db_op *op)
     if (p == NULL)
         return ERR_NO_MEMORY;
     *p = (struct pending){.op = *op, .since_ms = clock_ms()};
-    pthread_mutex_lock(&l->mutex);
+    monitor_lock(&l->monitor);
     taken = l->n_waiting < WAITING_MAX && !l->stopping;
     if (taken) {
         list_add(&l->waiting, p);
         if (l->n_waiting++ == 0)
-            pthread_cond_signal(&l->arrived);
+            monitor_signal(&l->monitor);
     }
-    pthread_mutex_unlock(&l->mutex);
+    monitor_unlock(&l->monitor);
     if (!taken)
         free(p);
     return taken ? ERR_OK : ERR_TOO_MANY_REQUESTS;
@@ -462,7 +408,7 @@ enum err db_submit(struct lanes *lanes, const struct db_op *op)
 bool lanes_are_up(struct lanes *lanes)
 {
     for (enum lane id = 0; id < LANE_COUNT; id++) {
-        if (!atomic_load(&lanes->lane[id].up))
+        if (!link_is_up(&lanes->lane[id].link))
             return false;
     }
     return true;
@@ -472,10 +418,10 @@ void lanes_stop(struct lanes *lanes)
 {
     for (enum lane id = 0; id < LANE_COUNT; id++) {
         struct lane_thread *l = &lanes->lane[id];
-        pthread_mutex_lock(&l->mutex);
+        monitor_lock(&l->monitor);
         l->stopping = true;
-        pthread_cond_signal(&l->arrived);
-        pthread_mutex_unlock(&l->mutex);
+        monitor_signal(&l->monitor);
+        monitor_unlock(&l->monitor);
     }
     for (enum lane id = 0; id < LANE_COUNT; id++)
         pthread_join(lanes->lane[id].thread, NULL);
@@ -485,10 +431,8 @@ void lanes_free(struct lanes *lanes)
 {
     if (lanes == NULL)
         return;
-    for (enum lane id = 0; id < LANE_COUNT; id++) {
-        pthread_mutex_destroy(&lanes->lane[id].mutex);
-        pthread_cond_destroy(&lanes->lane[id].arrived);
-    }
+    for (enum lane id = 0; id < LANE_COUNT; id++)
+        monitor_release(&lanes->lane[id].monitor);
     pthread_mutex_destroy(&lanes->done_mutex);
     free(lanes->url);
     free(lanes);

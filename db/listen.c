@@ -4,6 +4,7 @@
  * with). The first message goes at once; what follows within 50 ms is told together. */
 #include "db/listen.h"
 
+#include "db/link.h"
 #include "server/core/buf.h"
 #include "server/core/clock.h"
 #include "server/core/log.h"
@@ -24,8 +25,6 @@ enum {
     COALESCE_MS = 50,
     TELL_MAX = 256, /* different messages in one window; beyond it one for all queues */
     PAYLOAD_BYTES = 160,
-    BACKOFF_BASE_MS = 50,
-    BACKOFF_CAP_MS = 4000,
     CHECK_MS = 10000, /* between two questions whether the server still answers */
     NONCE_MS = 1000,
 };
@@ -44,89 +43,59 @@ struct listener {
     struct message waiting[TELL_MAX]; /* under mutex */
     int n_waiting;                    /* under mutex */
     /* of the thread: */
-    struct db *listening, *telling;
-    int failures;
-    int64_t next_try_ms, next_check_ms, tell_at_ms, told_ms, nonce_until_ms;
+    struct link listening, telling;
+    int64_t next_check_ms, tell_at_ms, told_ms, nonce_until_ms;
     char nonce[48];
     bool nonce_came;
 };
 
-static void on_notify(void *arg, const char *channel, const char *payload)
+static void on_notify(void *arg, const char *channel, const char *payload, int sender)
 {
     struct listener *l = arg;
 
-    if (strcmp(payload, l->nonce) == 0 && l->nonce[0] != '\0') {
+    if (strcmp(payload, l->nonce) == 0 && l->nonce[0] != '\0')
         l->nonce_came = true;
-        return;
-    }
-    l->options.on_notify(l->options.arg, channel, payload);
+    else if (l->telling.db == NULL || sender != db_backend(l->telling.db))
+        l->options.on_notify(l->options.arg, channel, payload, sender);
+    /* else: what we told the others ourselves */
 }
 
 /* -- connections --------------------------------------------------------------------- */
 
-static enum err open_one(struct listener *l, const char *name, struct db **out_db)
-{
-    struct db_options options = {
-        .url = l->url, .application_name = name, .no_prepare = true};
-    char why[200];
-    enum err e = db_open(&options, out_db, why, sizeof why);
-
-    if (e != ERR_OK)
-        log_debug("listen", "connected=false why=%s", log_quoted(why));
-    return e;
-}
-
 static enum err start_listening(struct listener *l)
 {
-    enum err e = open_one(l, "belay listen", &l->listening);
+    struct db *db = l->listening.db;
+    enum err e = db_run(db, "LISTEN " CHANNEL_READY "; LISTEN " CHANNEL_ABORT, NULL);
 
     if (e != ERR_OK)
         return e;
-    e = db_run(l->listening, "LISTEN " CHANNEL_READY "; LISTEN " CHANNEL_ABORT, NULL);
-    if (e != ERR_OK) {
-        db_close(l->listening);
-        l->listening = NULL;
-        return e;
-    }
     snprintf(l->nonce, sizeof l->nonce, "nonce-%ld-%" PRIdPTR, (long)getpid(),
              (intptr_t)clock_us());
     l->nonce_came = false;
     l->nonce_until_ms = clock_ms() + NONCE_MS;
     l->next_check_ms = clock_ms() + CHECK_MS;
     listen_notify_later(l, CHANNEL_READY, l->nonce);
-    l->options.on_resync(
-        l->options.arg); /* after LISTEN, so that nothing falls between */
+    /* After LISTEN, so that nothing falls between. */
+    l->options.on_resync(l->options.arg);
     return ERR_OK;
 }
 
-static void drop(struct listener *l, struct db **db)
+static void drop_listening(struct listener *l)
 {
-    if (db == &l->listening)
-        atomic_store(&l->up, false);
-    db_close(*db);
-    *db = NULL;
-    l->next_try_ms =
-        clock_ms() + backoff_ms(l->failures++, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
+    atomic_store(&l->up, false);
+    link_drop(&l->listening);
 }
 
 static void connect_missing(struct listener *l)
 {
-    enum err e = ERR_OK;
+    bool was_telling = l->telling.db != NULL, was_listening = l->listening.db != NULL;
 
-    if (clock_ms() < l->next_try_ms)
-        return;
-    if (l->telling == NULL) {
-        e = open_one(l, "belay notify", &l->telling);
-        if (e == ERR_OK)
-            e = db_run(l->telling, "SET synchronous_commit = off", NULL);
-    }
-    if (e == ERR_OK && l->listening == NULL && l->options.listen)
-        e = start_listening(l);
-    if (e == ERR_OK)
-        l->failures = 0;
-    else
-        l->next_try_ms =
-            clock_ms() + backoff_ms(l->failures++, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
+    if (link_connect(&l->telling) && !was_telling &&
+        db_run(l->telling.db, "SET synchronous_commit = off", NULL) != ERR_OK)
+        link_drop(&l->telling);
+    if (l->options.listen && link_connect(&l->listening) && !was_listening &&
+        start_listening(l) != ERR_OK)
+        drop_listening(l);
 }
 
 /* -- telling ------------------------------------------------------------------------- */
@@ -157,6 +126,7 @@ static void tell(struct listener *l)
 {
     static _Thread_local struct message messages[TELL_MAX];
     struct buf sql = BUF_INIT;
+    struct db *db = l->telling.db;
     int n = take_messages(l, messages);
 
     l->tell_at_ms = 0;
@@ -171,11 +141,11 @@ static void tell(struct listener *l)
     }
     buf_adds(&sql, ") x (c, p)");
     /* What cannot be told is lost: polling covers it. */
-    if (n > 0 && l->telling != NULL && !sql.failed && db_is_alive(l->telling) &&
-        db_run(l->telling, sql.text, NULL) != ERR_OK)
-        log_debug("listen", "notify_failed=%s", log_quoted(db_errmsg(l->telling)));
-    if (l->telling != NULL && db_is_broken(l->telling))
-        drop(l, &l->telling);
+    if (n > 0 && db != NULL && !sql.failed && db_is_alive(db) &&
+        db_run(db, sql.text, NULL) != ERR_OK)
+        link_complain(&l->telling, "notify", db_errmsg(db));
+    if (db != NULL && db_is_broken(db))
+        link_drop(&l->telling);
     buf_release(&sql);
 }
 
@@ -232,8 +202,9 @@ static void judge_nonce(struct listener *l)
 static void check_server(struct listener *l)
 {
     l->next_check_ms = clock_ms() + CHECK_MS;
-    if (db_run(l->listening, "SELECT 1", NULL) != ERR_OK || db_is_broken(l->listening))
-        drop(l, &l->listening);
+    if (db_run(l->listening.db, "SELECT 1", NULL) != ERR_OK ||
+        db_is_broken(l->listening.db))
+        drop_listening(l);
 }
 
 static int64_t least(int64_t a, int64_t b)
@@ -253,10 +224,12 @@ static int next_ms(const struct listener *l)
 
     if (l->tell_at_ms != 0)
         at_ms = least(at_ms, l->tell_at_ms);
-    if (l->telling == NULL || (l->listening == NULL && l->options.listen))
-        at_ms = least(at_ms, l->next_try_ms);
-    if (l->listening != NULL)
+    if (l->telling.db == NULL)
+        at_ms = least(at_ms, l->telling.next_try_ms);
+    if (l->listening.db != NULL)
         at_ms = least(at_ms, l->next_check_ms);
+    else if (l->options.listen)
+        at_ms = least(at_ms, l->listening.next_try_ms);
     if (l->nonce_until_ms != 0)
         at_ms = least(at_ms, l->nonce_until_ms);
     return at_ms <= now_ms ? 0 : (int)(at_ms - now_ms);
@@ -267,12 +240,21 @@ static void wait_for_something(struct listener *l)
     uint64_t count;
     struct pollfd wake = {.fd = l->wake_fd, .events = POLLIN};
 
-    if (l->listening == NULL)
+    if (l->listening.db == NULL)
         poll(&wake, 1, next_ms(l));
-    else if (db_wait_notify(l->listening, l->wake_fd, next_ms(l), on_notify, l) != ERR_OK)
-        drop(l, &l->listening);
+    else if (db_wait_notify(l->listening.db, l->wake_fd, next_ms(l), on_notify, l) !=
+             ERR_OK)
+        drop_listening(l);
     if (read(l->wake_fd, &count, sizeof count) < 0 && errno != EAGAIN)
         log_debug("listen", "wake_failed=%d", errno);
+}
+
+static void tell_if_due(struct listener *l)
+{
+    if (l->tell_at_ms == 0 && has_messages(l))
+        l->tell_at_ms = greatest(clock_ms(), l->told_ms + COALESCE_MS);
+    if (l->tell_at_ms != 0 && clock_ms() >= l->tell_at_ms)
+        tell(l);
 }
 
 static void *run(void *arg)
@@ -280,22 +262,16 @@ static void *run(void *arg)
     struct listener *l = arg;
 
     while (!atomic_load(&l->stopping)) {
-        int64_t now_ms;
-        if (l->telling == NULL || (l->listening == NULL && l->options.listen))
-            connect_missing(l);
+        connect_missing(l);
         wait_for_something(l);
-        now_ms = clock_ms();
-        if (l->tell_at_ms == 0 && has_messages(l))
-            l->tell_at_ms = greatest(now_ms, l->told_ms + COALESCE_MS);
-        if (l->tell_at_ms != 0 && now_ms >= l->tell_at_ms)
-            tell(l);
-        if (l->listening != NULL && l->nonce_until_ms != 0)
+        tell_if_due(l);
+        if (l->listening.db != NULL && l->nonce_until_ms != 0)
             judge_nonce(l);
-        if (l->listening != NULL && now_ms >= l->next_check_ms)
+        if (l->listening.db != NULL && clock_ms() >= l->next_check_ms)
             check_server(l);
     }
-    db_close(l->listening);
-    db_close(l->telling);
+    link_drop(&l->listening);
+    link_drop(&l->telling);
     return NULL;
 }
 
@@ -308,6 +284,11 @@ enum err listener_open(const struct listener_options *options,
         return ERR_NO_MEMORY;
     l->options = *options;
     l->url = strdup(options->url);
+    struct db_options db = {
+        .url = l->url, .application_name = "belay listen", .no_prepare = true};
+    link_init(&l->listening, &db, "listen");
+    db.application_name = "belay notify";
+    link_init(&l->telling, &db, "listen");
     l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&l->mutex, NULL);
     if (l->url == NULL || l->wake_fd < 0 ||

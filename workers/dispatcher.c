@@ -9,12 +9,14 @@
  * When the connection is lost, ends are written again on the next one: the statement
  * takes a repeated end for the same. A claim whose answer was lost has made a lease that
  * nobody here knows; after each reconnect such leases are given back (job_recover). */
+#include "db/link.h"
 #include "server/core/cleanup.h"
 #include "server/core/clock.h"
 #include "server/core/config.h"
 #include "server/core/log.h"
+#include "server/core/monitor.h"
+#include "workers/claims.h"
 #include "workers/ends.h"
-#include "workers/marks.h"
 #include "workers/parts.h"
 
 #include <inttypes.h>
@@ -27,68 +29,55 @@ enum {
     STAGES_MOST = 256,
     PROGRESS_MOST = 256,
     TIMEOUT_MS = 2000,
-    BACKOFF_BASE_MS = 50,
-    BACKOFF_CAP_MS = 4000,
-    AHEAD_MS = 100, /* claimed ahead: what the threads can do in this time */
-    LATE_MS = 500,  /* a job that has waited so long goes back */
     LATE_LOOK_MS = 100,
 };
 
 struct dispatcher {
     struct node *node;
     pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t news;
-    struct job_list ends; /* under mutex: to be written */
-    int n_local;          /* under mutex: claimed, and not in `ends` yet */
-    int n_unwritten;      /* under mutex: in `ends` or being written */
-    unsigned wakes;       /* under mutex */
-    bool poked, stopping; /* under mutex */
-    atomic_bool up;
-    _Atomic(int64_t) complained_ms;
+    struct monitor monitor;
+    struct job_list ends; /* under monitor: to be written */
+    int n_local;          /* under monitor: claimed, and not in `ends` yet */
+    int n_unwritten;      /* under monitor: in `ends` or being written */
+    unsigned wakes;       /* under monitor */
+    bool poked, stopping; /* under monitor */
 
     /* the thread's own */
-    struct db *db;
-    int failures;
-    int64_t next_try_ms, poll_at_ms, late_at_ms, average_us;
-    bool more, recovered; /* there may be jobs; unknown leases were given back */
-    int64_t claim_at_ms;  /* not before: what could be found was found */
-    struct marks marks;
+    struct link link;
+    int64_t late_at_ms;
+    unsigned seen_wakes;
+    bool recovered; /* leases that are not known here were given back */
+    struct claims claims;
     struct job_list writing;
 };
 
 /* -- from other threads -------------------------------------------------------------- */
 
-static void signal_news(struct dispatcher *d)
-{
-    pthread_cond_signal(&d->news);
-}
-
 void dispatcher_wake(struct dispatcher *d)
 {
-    pthread_mutex_lock(&d->mutex);
+    monitor_lock(&d->monitor);
     d->wakes++;
-    signal_news(d);
-    pthread_mutex_unlock(&d->mutex);
+    monitor_signal(&d->monitor);
+    monitor_unlock(&d->monitor);
 }
 
 void dispatcher_poke(struct dispatcher *d)
 {
-    pthread_mutex_lock(&d->mutex);
+    monitor_lock(&d->monitor);
     d->poked = true;
-    signal_news(d);
-    pthread_mutex_unlock(&d->mutex);
+    monitor_signal(&d->monitor);
+    monitor_unlock(&d->monitor);
 }
 
 void dispatcher_end(struct dispatcher *d, struct job *job)
 {
-    pthread_mutex_lock(&d->mutex);
+    monitor_lock(&d->monitor);
     job_list_add(&d->ends, job);
     d->n_local--;
     d->n_unwritten++;
     if (d->ends.n == 1)
-        signal_news(d);
-    pthread_mutex_unlock(&d->mutex);
+        monitor_signal(&d->monitor);
+    monitor_unlock(&d->monitor);
 }
 
 void dispatcher_end_all(struct dispatcher *d, struct job_list *jobs)
@@ -101,57 +90,15 @@ void dispatcher_end_all(struct dispatcher *d, struct job_list *jobs)
 
 int dispatcher_unwritten(struct dispatcher *d)
 {
-    pthread_mutex_lock(&d->mutex);
+    monitor_lock(&d->monitor);
     int n = d->n_unwritten;
-    pthread_mutex_unlock(&d->mutex);
+    monitor_unlock(&d->monitor);
     return n;
 }
 
 bool dispatcher_is_up(struct dispatcher *d)
 {
-    return atomic_load(&d->up);
-}
-
-/* -- the connection ------------------------------------------------------------------ */
-
-static void disconnect(struct dispatcher *d)
-{
-    atomic_store(&d->up, false);
-    db_close(d->db);
-    d->db = NULL;
-    d->recovered = false;
-    d->next_try_ms =
-        clock_ms() + backoff_ms(d->failures++, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
-}
-
-static void complain(struct dispatcher *d, const char *what, const char *why)
-{
-    if (log_once_a_second(&d->complained_ms))
-        log_warn("dispatcher", "failed=%s why=%s", what, log_quoted(why));
-}
-
-static void connect_if_due(struct dispatcher *d)
-{
-    struct db_options options = {.url = d->node->options.url,
-                                 .application_name = "belay worker",
-                                 .statement_timeout_ms = TIMEOUT_MS,
-                                 .pin_plans = true};
-    char why[200];
-
-    if (clock_ms() < d->next_try_ms)
-        return;
-    if (db_open(&options, &d->db, why, sizeof why) == ERR_OK) {
-        if (d->failures > 0)
-            log_info("dispatcher", "connected=true attempts=%d", d->failures + 1);
-        d->failures = 0;
-        d->more = true;
-        atomic_store(&d->up, true);
-        return;
-    }
-    d->db = NULL;
-    d->next_try_ms =
-        clock_ms() + backoff_ms(d->failures++, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
-    complain(d, "connect", why);
+    return link_is_up(&d->link);
 }
 
 /* -- stages and progress ------------------------------------------------------------- */
@@ -163,8 +110,8 @@ static void write_stages(struct dispatcher *d)
     int n;
 
     while ((n = abort_take_stages(d->node->aborts, stages, STAGES_MOST)) > 0) {
-        if (ends_write_stages(d->db, stages, n, &rows) != ERR_OK) {
-            complain(d, "abort_stages", db_errmsg(d->db));
+        if (ends_write_stages(d->link.db, stages, n, &rows) != ERR_OK) {
+            link_complain(&d->link, "abort_stages", db_errmsg(d->link.db));
             return; /* the receipt's end tells the times once more */
         }
         db_rows_free(&rows);
@@ -180,140 +127,23 @@ static void write_progress(struct dispatcher *d)
     if (progress_due_ms(d->node->progress) > clock_ms())
         return;
     while ((n = progress_take(d->node->progress, reports, PROGRESS_MOST)) > 0) {
-        if (ends_write_progress(d->db, reports, n, &rows) != ERR_OK) {
-            complain(d, "job_progress", db_errmsg(d->db));
+        if (ends_write_progress(d->link.db, reports, n, &rows) != ERR_OK) {
+            link_complain(&d->link, "job_progress", db_errmsg(d->link.db));
             return; /* the next report tells more */
         }
         db_rows_free(&rows);
     }
 }
 
-/* -- claiming ------------------------------------------------------------------------ */
-
-/* How many jobs to claim: those that threads are free for, and as many ahead as they do
- * in AHEAD_MS. Nothing ahead while nothing is known. */
-static int claim_size(struct dispatcher *d, int *out_sure)
-{
-    const struct config *c = d->node->options.config;
-    int threads = (int)c->concurrency, ahead = 0;
-
-    if (!d->more || clock_ms() < d->claim_at_ms || atomic_load(&d->node->draining) ||
-        atomic_load(&d->node->worker_id) == 0 ||
-        clock_ms() >= atomic_load(&d->node->sure_until_ms))
-        return 0;
-    if (d->average_us > 0 && d->average_us < AHEAD_MS * US_PER_MS)
-        ahead = (int)(threads * AHEAD_MS * US_PER_MS / d->average_us);
-    if (ahead > c->prefetch)
-        ahead = (int)c->prefetch;
-    pthread_mutex_lock(&d->mutex);
-    int local = d->n_local;
-    pthread_mutex_unlock(&d->mutex);
-    int open = threads + ahead - local;
-    *out_sure = threads > local ? threads - local : 0;
-    return *out_sure > 0 || open > ahead / 2 ? open : 0;
-}
-
-struct claim {
-    struct db_value values[5];
-    struct db_call call;
-    struct buf lows;
-    int n, sure;
-    bool full;
-    unsigned wakes;
-    int64_t worker_id, began_us;
-};
-
-static bool prepare_claim(struct dispatcher *d, struct claim *c)
-{
-    const char *queues = d->node->options.config->queues;
-
-    *c = (struct claim){.lows = BUF_INIT};
-    c->n = claim_size(d, &c->sure);
-    if (c->n <= 0)
-        return false;
-    c->worker_id = atomic_load(&d->node->worker_id);
-    c->full = marks_want_full(&d->marks, clock_ms());
-    if (!c->full)
-        marks_add_json(&d->marks, &c->lows);
-    c->values[0] = db_int(c->worker_id);
-    c->values[1] = db_int(c->n);
-    c->values[2] = db_int(c->sure);
-    c->values[3] = queues[0] != '\0' ? db_text(queues) : db_null();
-    c->values[4] = c->full ? db_null() : db_textn(c->lows.text, (int)c->lows.len);
-    c->call = (struct db_call){.sql = SQL_job_claim, .n_rows = 1, .values = c->values};
-    pthread_mutex_lock(&d->mutex);
-    c->wakes = d->wakes;
-    pthread_mutex_unlock(&d->mutex);
-    c->began_us = clock_us();
-    return true;
-}
-
-/* What the registry needs to know of a claimed job. */
-static void watch(struct dispatcher *d, struct job *job, int64_t worker_id)
-{
-    const struct config *c = d->node->options.config;
-    int64_t grace = c->grace_seconds;
-
-    job->worker_id = worker_id;
-    job->task = node_task(d->node, job->task_name);
-    if (job->task != NULL && job->task->grace_seconds > 0)
-        grace = job->task->grace_seconds;
-    job->watch = (struct abort_watch){
-        .job_id = job->id,
-        .lease = job->lease,
-        .worker_id = worker_id,
-        .attempt = job->attempt,
-        .grace_ms = job->task != NULL && job->task->escalation == ESCALATE_KILL
-                        ? grace * MS_PER_SECOND
-                        : INT64_MAX,
-    };
-    abort_watch_begin(d->node->aborts, &job->watch);
-}
-
-static void take_claim(struct dispatcher *d, const struct claim *c,
-                       const struct db_rows *rows)
-{
-    struct job_list jobs = {.n = 0};
-
-    for (int i = 0; i < rows->count; i++) {
-        struct job *job = job_of_row(rows, i);
-        if (job == NULL)
-            abort(); /* claimed and not to be held: the lease brings it back */
-        watch(d, job, c->worker_id);
-        marks_saw(&d->marks, job->priority, job->id);
-        job_list_add(&jobs, job);
-    }
-    marks_note(&d->marks, c->full, clock_us() - c->began_us, clock_ms());
-    pthread_mutex_lock(&d->mutex);
-    d->n_local += jobs.n;
-    bool woken = d->wakes != c->wakes, all = rows->count >= c->n;
-    pthread_mutex_unlock(&d->mutex);
-    d->more = all || !c->full || woken;
-    d->claim_at_ms = all || c->full || woken ? 0 : d->marks.full_at_ms;
-    d->poll_at_ms = clock_ms() + d->node->options.config->poll_seconds * MS_PER_SECOND;
-    if (jobs.n > 0)
-        pool_give(d->node->pool, &jobs);
-}
-
 /* -- writing ends -------------------------------------------------------------------- */
-
-/* Exponentially weighted, so that a few long jobs among many are soon felt. */
-static void learn(struct dispatcher *d, const struct job *job)
-{
-    if (job->started_us == 0)
-        return;
-    int64_t took_us = job->ended_us - job->started_us + 1;
-    d->average_us =
-        d->average_us == 0 ? took_us : (d->average_us * 15 + took_us) / 16 + 1;
-}
 
 static void release_job(struct dispatcher *d, struct job *job)
 {
     abort_watch_end(d->node->aborts, &job->watch);
     job_free(job);
-    pthread_mutex_lock(&d->mutex);
+    monitor_lock(&d->monitor);
     d->n_unwritten--;
-    pthread_mutex_unlock(&d->mutex);
+    monitor_unlock(&d->monitor);
 }
 
 /* The ends have been written, or refused: tells who waits, frees. */
@@ -325,7 +155,7 @@ static void settle(struct dispatcher *d, struct job_list *written,
     struct job *job;
 
     for (int i = 0; (job = job_list_take(written)) != NULL; i++) {
-        learn(d, job);
+        claims_learn(&d->claims, job);
         if (!answers[i].taken) {
             atomic_fetch_add(&d->node->stale_writes, 1);
             log_warn("job_finish", "job=%" PRId64 " attempt=%d stale=true hint=%s",
@@ -334,7 +164,8 @@ static void settle(struct dispatcher *d, struct job_list *written,
         } else if (answers[i].terminal) {
             ended[n_ended++] = job->id;
         }
-        d->more = d->more || job->has_lock || (answers[i].taken && !answers[i].terminal);
+        if (job->has_lock || (answers[i].taken && !answers[i].terminal))
+            claims_wake(&d->claims); /* the next of its line, or itself */
         if (answers[i].scheduled)
             janitor_look_at_schedule(d->node->janitor);
         release_job(d, job);
@@ -348,56 +179,85 @@ static void write_one_by_one(struct dispatcher *d)
 {
     struct job *job;
 
-    while (d->db != NULL && !db_is_broken(d->db) && (job = d->writing.first) != NULL) {
+    while (d->link.db != NULL && !db_is_broken(d->link.db) &&
+           (job = d->writing.first) != NULL) {
         struct job_list one = {.n = 0};
         struct ends_answer answer = {.taken = false};
         job_list_remove(&d->writing, job);
         job_list_add(&one, job);
-        enum err e = ends_write(d->db, &one, NULL, NULL, &answer);
+        enum err e = ends_write(d->link.db, &one, NULL, NULL, &answer);
         if (e == ERR_INVALID || e == ERR_INTERNAL) {
             log_error("job_finish", "job=%" PRId64 " refused=%s", job->id,
-                      log_quoted(db_errmsg(d->db)));
-            ends_replace(job, db_errmsg(d->db));
-            e = ends_write(d->db, &one, NULL, NULL, &answer);
+                      log_quoted(db_errmsg(d->link.db)));
+            ends_replace(job, db_errmsg(d->link.db));
+            e = ends_write(d->link.db, &one, NULL, NULL, &answer);
         }
         if (e == ERR_OK) {
             settle(d, &one, &answer);
             continue;
         }
         job_list_move(&d->writing, &one);
-        complain(d, "job_finish", db_errmsg(d->db));
+        link_complain(&d->link, "job_finish", db_errmsg(d->link.db));
         return;
     }
 }
 
-/* Ends and claim in one transaction. */
+static void on_refusal(struct dispatcher *d, enum err e)
+{
+    if (e == ERR_CONFLICT && !db_is_broken(d->link.db))
+        return; /* the other side of a deadlock has won: again */
+    link_complain(&d->link, "job_finish", db_errmsg(d->link.db));
+    if (db_is_broken(d->link.db))
+        return;
+    if (e == ERR_UNAVAILABLE)
+        link_rest(&d->link); /* for a reason that is not their own */
+    else
+        write_one_by_one(d);
+}
+
+static void take_claim(struct dispatcher *d, const struct claim *claim,
+                       const struct db_rows *rows, unsigned wakes)
+{
+    struct job_list jobs = {.n = 0};
+
+    monitor_lock(&d->monitor);
+    bool woken = d->wakes != wakes;
+    monitor_unlock(&d->monitor);
+    claims_take(&d->claims, claim, rows, woken, &jobs);
+    monitor_lock(&d->monitor);
+    d->n_local += jobs.n;
+    monitor_unlock(&d->monitor);
+    if (jobs.n > 0)
+        pool_give(d->node->pool, &jobs);
+}
+
+/* Ends and the next claim, in one transaction. */
 static void write_and_claim(struct dispatcher *d)
 {
     struct ends_answer answers[ENDS_MOST];
-    struct claim claim;
     struct db_rows claimed = {.count = 0};
-    bool claims = prepare_claim(d, &claim);
-    enum err e = ERR_OK;
+    CLEANUP(claim_release) struct claim claim = {.lows = BUF_INIT, .queues = BUF_INIT};
 
-    if (d->writing.n > 0 || claims)
-        e = ends_write(d->db, &d->writing, claims ? &claim.call : NULL, &claimed,
-                       answers);
-    buf_release(&claim.lows);
-    if (e == ERR_OK) {
-        d->failures = 0;
-        settle(d, &d->writing, answers);
-        if (claims)
-            take_claim(d, &claim, &claimed);
-        db_rows_free(&claimed);
+    monitor_lock(&d->monitor);
+    unsigned wakes = d->wakes;
+    int n_local = d->n_local, sure;
+    monitor_unlock(&d->monitor);
+    int n = claims_size(&d->claims, n_local, &sure);
+    if (n > 0)
+        claims_prepare(&d->claims, n, sure, &claim);
+    else if (d->writing.n == 0)
+        return;
+    enum err e = ends_write(d->link.db, &d->writing, n > 0 ? &claim.call : NULL, &claimed,
+                            answers);
+    if (e != ERR_OK) {
+        on_refusal(d, e);
         return;
     }
-    if (e == ERR_CONFLICT && !db_is_broken(d->db))
-        return; /* the other side has won: again */
-    complain(d, "job_finish", db_errmsg(d->db));
-    if (!db_is_broken(d->db) && e != ERR_UNAVAILABLE)
-        write_one_by_one(d);
-    else if (!db_is_broken(d->db))
-        sleep_ms(backoff_ms(d->failures++, BACKOFF_BASE_MS, BACKOFF_CAP_MS));
+    link_works(&d->link);
+    settle(d, &d->writing, answers);
+    if (n > 0)
+        take_claim(d, &claim, &claimed, wakes);
+    db_rows_free(&claimed);
 }
 
 /* -- the thread ---------------------------------------------------------------------- */
@@ -413,11 +273,12 @@ static void give_back_late(struct dispatcher *d)
     d->late_at_ms = now_ms + LATE_LOOK_MS;
     bool draining = atomic_load(&d->node->draining);
     pool_take_waiting(d->node->pool,
-                      draining ? INT64_MAX : clock_us() - LATE_MS * US_PER_MS, &late);
+                      draining ? INT64_MAX : clock_us() - CLAIM_LATE_MS * US_PER_MS,
+                      &late);
     if (late.n == 0)
         return;
     if (!draining)
-        d->average_us = AHEAD_MS * US_PER_MS; /* they are not as short as was thought */
+        claims_learn_late(&d->claims);
     for (struct job *job = late.first; job != NULL; job = job->next)
         job->fate = FATE_UNSTARTED;
     dispatcher_end_all(d, &late);
@@ -433,8 +294,9 @@ static void recover(struct dispatcher *d)
         return;
     abort_add_leases(d->node->aborts, worker_id, &known);
     struct db_value values[] = {db_int(worker_id), db_textn(known.text, (int)known.len)};
-    if (known.failed || db_exec(d->db, SQL_job_recover, 1, values, &rows) != ERR_OK) {
-        complain(d, "job_recover", db_errmsg(d->db));
+    if (known.failed ||
+        db_exec(d->link.db, SQL_job_recover, 1, values, &rows) != ERR_OK) {
+        link_complain(&d->link, "job_recover", db_errmsg(d->link.db));
         return;
     }
     if (rows.count > 0 && row_int(&rows, 0, 0) > 0)
@@ -448,78 +310,86 @@ static int64_t earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* When the thread has something to do that nobody will tell it. */
+/* When the thread has something to do that nobody will tell it. Under monitor. */
 static int64_t next_look_ms(struct dispatcher *d)
 {
-    int64_t at_ms = d->poll_at_ms;
+    int64_t at_ms = claims_next_ms(&d->claims);
 
-    if (d->db == NULL)
-        return d->next_try_ms;
+    if (d->link.db == NULL)
+        return d->link.next_try_ms;
     at_ms = earlier(at_ms, progress_due_ms(d->node->progress));
-    if (d->n_local > (int)d->node->options.config->concurrency)
+    if (d->n_local > d->node->options.config->concurrency)
         at_ms = earlier(at_ms, d->late_at_ms);
-    if (d->more && d->claim_at_ms > 0)
-        at_ms = earlier(at_ms, d->claim_at_ms);
     return at_ms;
 }
 
-static void wait_until(struct dispatcher *d, int64_t at_ms)
+/* Something has happened since `wakes` was read. Under monitor. */
+static bool has_news(const struct dispatcher *d, unsigned wakes)
 {
-    struct timespec until = {.tv_sec = at_ms / MS_PER_SECOND,
-                             .tv_nsec = at_ms % MS_PER_SECOND * 1000000};
-
-    pthread_cond_timedwait(&d->news, &d->mutex, &until);
+    return d->poked || d->stopping || d->wakes != wakes ||
+           (d->link.db != NULL && d->ends.n > 0);
 }
 
-/* Sleeps until there is something to do, and takes the ends that are there. */
+/* Sleeps until there is something to do. */
 static void wait_for_news(struct dispatcher *d)
 {
-    int sure = 0, size = d->db != NULL ? claim_size(d, &sure) : 0;
-    bool waits = d->writing.n > 0 || size > 0;
+    int sure;
 
-    pthread_mutex_lock(&d->mutex);
-    unsigned wakes = d->wakes;
-    while ((d->db == NULL || (d->ends.n == 0 && !waits)) && !d->poked && !d->stopping &&
-           wakes == d->wakes) {
-        int64_t at_ms = next_look_ms(d);
-        if (at_ms <= clock_ms())
+    monitor_lock(&d->monitor);
+    bool busy = d->link.db != NULL &&
+                (d->writing.n > 0 || claims_size(&d->claims, d->n_local, &sure) > 0);
+    while (!busy && !has_news(d, d->seen_wakes)) {
+        if (!monitor_wait(&d->monitor, next_look_ms(d)))
             break;
-        wait_until(d, at_ms);
     }
-    if (clock_ms() >= d->poll_at_ms || wakes != d->wakes) {
-        d->more = true;
-        d->claim_at_ms = 0;
-    }
+    if (d->wakes != d->seen_wakes || clock_ms() >= d->claims.poll_at_ms)
+        claims_wake(&d->claims);
+    d->seen_wakes = d->wakes;
     d->poked = false;
-    while (d->db != NULL && d->writing.n < ENDS_MOST && d->ends.n > 0)
+    monitor_unlock(&d->monitor);
+}
+
+/* Takes the ends that are there. */
+static void take_ends(struct dispatcher *d)
+{
+    monitor_lock(&d->monitor);
+    while (d->writing.n < ENDS_MOST && d->ends.n > 0)
         job_list_add(&d->writing, job_list_take(&d->ends));
-    pthread_mutex_unlock(&d->mutex);
+    monitor_unlock(&d->monitor);
 }
 
 static bool is_done(struct dispatcher *d)
 {
-    pthread_mutex_lock(&d->mutex);
-    bool done = d->stopping && (d->db == NULL || d->n_unwritten == 0);
-    pthread_mutex_unlock(&d->mutex);
+    monitor_lock(&d->monitor);
+    bool done = d->stopping && (d->link.db == NULL || d->n_unwritten == 0);
+    monitor_unlock(&d->monitor);
     return done;
+}
+
+static void drop_connection(struct dispatcher *d)
+{
+    link_drop(&d->link);
+    d->recovered = false;
+    claims_wake(&d->claims);
 }
 
 static void work(struct dispatcher *d)
 {
-    if (!db_is_alive(d->db)) {
-        disconnect(d);
+    if (!db_is_alive(d->link.db)) {
+        drop_connection(d);
         return;
     }
     recover(d);
     give_back_late(d);
-    if (!db_is_broken(d->db) && abort_has_stages(d->node->aborts))
+    if (!db_is_broken(d->link.db) && abort_has_stages(d->node->aborts))
         write_stages(d);
-    if (!db_is_broken(d->db))
+    if (!db_is_broken(d->link.db))
         write_progress(d);
-    if (!db_is_broken(d->db))
+    take_ends(d);
+    if (!db_is_broken(d->link.db))
         write_and_claim(d);
-    if (db_is_broken(d->db))
-        disconnect(d);
+    if (db_is_broken(d->link.db))
+        drop_connection(d);
 }
 
 static void *run(void *arg)
@@ -528,29 +398,26 @@ static void *run(void *arg)
 
     while (!is_done(d)) {
         wait_for_news(d);
-        if (d->db == NULL)
-            connect_if_due(d);
-        else
+        if (link_connect(&d->link))
             work(d);
     }
-    if (d->db != NULL)
-        disconnect(d);
+    link_drop(&d->link);
     return NULL;
 }
 
 enum err dispatcher_new(struct node *node, struct dispatcher **out_d)
 {
+    struct db_options options = {.url = node->options.url,
+                                 .application_name = "belay worker",
+                                 .statement_timeout_ms = TIMEOUT_MS,
+                                 .pin_plans = true};
     struct dispatcher *d = calloc(1, sizeof *d);
-    pthread_condattr_t monotonic;
 
     if (d == NULL)
         return ERR_NO_MEMORY;
-    d->node = node;
-    pthread_mutex_init(&d->mutex, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&d->news, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    d->node = d->claims.node = node;
+    link_init(&d->link, &options, "dispatcher");
+    monitor_init(&d->monitor);
     *out_d = d;
     return ERR_OK;
 }
@@ -564,10 +431,10 @@ void dispatcher_close(struct dispatcher *d)
 {
     if (d == NULL)
         return;
-    pthread_mutex_lock(&d->mutex);
+    monitor_lock(&d->monitor);
     d->stopping = true;
-    signal_news(d);
-    pthread_mutex_unlock(&d->mutex);
+    monitor_signal(&d->monitor);
+    monitor_unlock(&d->monitor);
     pthread_join(d->thread, NULL);
 }
 
@@ -575,7 +442,6 @@ void dispatcher_free(struct dispatcher *d)
 {
     if (d == NULL)
         return;
-    pthread_cond_destroy(&d->news);
-    pthread_mutex_destroy(&d->mutex);
+    monitor_release(&d->monitor);
     free(d);
 }

@@ -4,9 +4,11 @@
  * Every chore is one statement that every node may run at any time (SKIP LOCKED), so
  * there is no leader. A node that has just connected lets SETTLE_MS go by before it
  * rescues: after an outage all workers look dead until they have reconnected. */
+#include "db/link.h"
 #include "server/core/clock.h"
 #include "server/core/config.h"
 #include "server/core/log.h"
+#include "server/core/monitor.h"
 #include "workers/parts.h"
 
 #include <inttypes.h>
@@ -17,8 +19,6 @@
 #include <unistd.h>
 
 enum {
-    BACKOFF_BASE_MS = 50,
-    BACKOFF_CAP_MS = 2000,
     SETTLE_MS = 5000,
     PARTITIONS_MS = 60000,
     DUE_MOST = 1000,
@@ -31,15 +31,11 @@ enum chore { HEARTBEAT, ABORTS, DUE, REAP, PARTITIONS, CHORES };
 struct janitor {
     struct node *node;
     pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t news;
-    bool stopping, aborts_wanted, due_wanted; /* under mutex */
-    atomic_bool up;
-    _Atomic(int64_t) complained_ms;
+    struct monitor monitor;
+    bool stopping, aborts_wanted, due_wanted; /* under monitor */
     /* the thread's own */
-    struct db *db;
-    int failures;
-    int64_t next_try_ms, at_ms[CHORES];
+    struct link link;
+    int64_t at_ms[CHORES];
 };
 
 static int64_t lease_ms(const struct janitor *j)
@@ -47,19 +43,13 @@ static int64_t lease_ms(const struct janitor *j)
     return j->node->options.config->lease_seconds * MS_PER_SECOND;
 }
 
-static void complain(struct janitor *j, const char *what, const char *why)
-{
-    if (log_once_a_second(&j->complained_ms))
-        log_warn("janitor", "failed=%s why=%s", what, log_quoted(why));
-}
-
 /* False when the statement failed; said once a second. */
 static bool ask(struct janitor *j, enum sql sql, const struct db_value *values,
                 struct db_rows *rows)
 {
-    if (db_exec(j->db, sql, 1, values, rows) == ERR_OK)
+    if (db_exec(j->link.db, sql, 1, values, rows) == ERR_OK)
         return true;
-    complain(j, sql_name(sql), db_errmsg(j->db));
+    link_complain(&j->link, sql_name(sql), db_errmsg(j->link.db));
     return false;
 }
 
@@ -259,34 +249,13 @@ static void (*const chores[CHORES])(struct janitor *) = {[HEARTBEAT] = heartbeat
 
 /* -- the thread ---------------------------------------------------------------------- */
 
-static void disconnect(struct janitor *j)
+/* Heartbeat first, then what was missed. */
+static void begin_anew(struct janitor *j)
 {
-    atomic_store(&j->up, false);
-    db_close(j->db);
-    j->db = NULL;
-    j->next_try_ms =
-        clock_ms() + backoff_ms(j->failures++, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
-}
+    int64_t settle_ms = SETTLE_MS < lease_ms(j) ? SETTLE_MS : lease_ms(j);
 
-static void connect_janitor(struct janitor *j)
-{
-    struct db_options options = {.url = j->node->options.url,
-                                 .application_name = "belay janitor",
-                                 .pin_plans = true};
-    char why[200];
-    int64_t now_ms = clock_ms(), settle_ms = SETTLE_MS;
-
-    if (db_open(&options, &j->db, why, sizeof why) != ERR_OK) {
-        j->db = NULL;
-        j->next_try_ms =
-            now_ms + backoff_ms(j->failures++, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
-        complain(j, "connect", why);
-        return;
-    }
-    j->failures = 0;
-    atomic_store(&j->up, true);
-    memset(j->at_ms, 0, sizeof j->at_ms); /* heartbeat first, then what was missed */
-    j->at_ms[REAP] = now_ms + (settle_ms < lease_ms(j) ? settle_ms : lease_ms(j));
+    memset(j->at_ms, 0, sizeof j->at_ms);
+    j->at_ms[REAP] = clock_ms() + settle_ms;
 }
 
 /* Aborts are looked for only while there is a job to abort. */
@@ -300,14 +269,14 @@ static bool is_wanted(struct janitor *j, enum chore chore)
 
 static void take_wishes(struct janitor *j)
 {
-    pthread_mutex_lock(&j->mutex);
+    monitor_lock(&j->monitor);
     if (j->aborts_wanted)
         j->at_ms[ABORTS] = 0;
     if (j->due_wanted)
         j->at_ms[DUE] = 0;
     bool asked = j->aborts_wanted;
     j->aborts_wanted = j->due_wanted = false;
-    pthread_mutex_unlock(&j->mutex);
+    monitor_unlock(&j->monitor);
     if (asked)
         poll_aborts(j); /* also for a job whose claim is on its way: a tombstone */
 }
@@ -316,8 +285,8 @@ static void do_chores(struct janitor *j)
 {
     take_wishes(j);
     for (enum chore chore = 0; chore < CHORES; chore++) {
-        if (db_is_broken(j->db) || !db_is_alive(j->db)) {
-            disconnect(j);
+        if (db_is_broken(j->link.db) || !db_is_alive(j->link.db)) {
+            link_drop(&j->link);
             return;
         }
         if (clock_ms() < j->at_ms[chore])
@@ -333,8 +302,8 @@ static int64_t next_chore_ms(const struct janitor *j)
 {
     int64_t at_ms = INT64_MAX;
 
-    if (j->db == NULL)
-        return j->next_try_ms;
+    if (j->link.db == NULL)
+        return j->link.next_try_ms;
     for (enum chore chore = 0; chore < CHORES; chore++)
         at_ms = j->at_ms[chore] < at_ms ? j->at_ms[chore] : at_ms;
     return at_ms;
@@ -344,15 +313,14 @@ static int64_t next_chore_ms(const struct janitor *j)
 static bool wait_for_chore(struct janitor *j)
 {
     int64_t at_ms = next_chore_ms(j);
-    struct timespec until = {.tv_sec = at_ms / MS_PER_SECOND,
-                             .tv_nsec = at_ms % MS_PER_SECOND * 1000000};
 
-    pthread_mutex_lock(&j->mutex);
-    while (!j->stopping && (j->db == NULL || (!j->aborts_wanted && !j->due_wanted)) &&
-           clock_ms() < at_ms)
-        pthread_cond_timedwait(&j->news, &j->mutex, &until);
+    monitor_lock(&j->monitor);
+    while (!j->stopping &&
+           (j->link.db == NULL || (!j->aborts_wanted && !j->due_wanted)) &&
+           monitor_wait(&j->monitor, at_ms))
+        ;
     bool goes_on = !j->stopping;
-    pthread_mutex_unlock(&j->mutex);
+    monitor_unlock(&j->monitor);
     return goes_on;
 }
 
@@ -361,10 +329,10 @@ static void leave(struct janitor *j)
     struct db_value values[] = {db_int(atomic_load(&j->node->worker_id))};
     struct db_rows rows;
 
-    if (j->db != NULL && values[0].num != 0 && ask(j, SQL_worker_stop, values, &rows))
+    if (j->link.db != NULL && values[0].num != 0 &&
+        ask(j, SQL_worker_stop, values, &rows))
         db_rows_free(&rows);
-    if (j->db != NULL)
-        disconnect(j);
+    link_drop(&j->link);
 }
 
 static void *run(void *arg)
@@ -372,10 +340,12 @@ static void *run(void *arg)
     struct janitor *j = arg;
 
     while (wait_for_chore(j)) {
-        if (j->db == NULL)
-            connect_janitor(j);
-        else
-            do_chores(j);
+        bool is_new = j->link.db == NULL;
+        if (!link_connect(&j->link))
+            continue;
+        if (is_new)
+            begin_anew(j);
+        do_chores(j);
     }
     leave(j);
     return NULL;
@@ -383,17 +353,15 @@ static void *run(void *arg)
 
 enum err janitor_open(struct node *node, struct janitor **out_j)
 {
+    struct db_options options = {
+        .url = node->options.url, .application_name = "belay janitor", .pin_plans = true};
     struct janitor *j = calloc(1, sizeof *j);
-    pthread_condattr_t monotonic;
 
     if (j == NULL)
         return ERR_NO_MEMORY;
     j->node = node;
-    pthread_mutex_init(&j->mutex, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&j->news, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    link_init(&j->link, &options, "janitor");
+    monitor_init(&j->monitor);
     *out_j = j;
     if (pthread_create(&j->thread, NULL, run, j) == 0)
         return ERR_OK;
@@ -406,10 +374,10 @@ enum err janitor_open(struct node *node, struct janitor **out_j)
 
 static void want(struct janitor *j, bool *wish)
 {
-    pthread_mutex_lock(&j->mutex);
+    monitor_lock(&j->monitor);
     *wish = true;
-    pthread_cond_signal(&j->news);
-    pthread_mutex_unlock(&j->mutex);
+    monitor_signal(&j->monitor);
+    monitor_unlock(&j->monitor);
 }
 
 void janitor_poll_aborts(struct janitor *j)
@@ -424,7 +392,7 @@ void janitor_look_at_schedule(struct janitor *j)
 
 bool janitor_is_up(struct janitor *j)
 {
-    return atomic_load(&j->up);
+    return link_is_up(&j->link);
 }
 
 void janitor_close(struct janitor *j)
@@ -433,12 +401,11 @@ void janitor_close(struct janitor *j)
 
     if (j == NULL)
         return;
-    pthread_mutex_lock(&j->mutex);
+    monitor_lock(&j->monitor);
     j->stopping = true;
-    pthread_mutex_unlock(&j->mutex);
+    monitor_unlock(&j->monitor);
     want(j, &unused);
     pthread_join(j->thread, NULL);
-    pthread_cond_destroy(&j->news);
-    pthread_mutex_destroy(&j->mutex);
+    monitor_release(&j->monitor);
     free(j);
 }

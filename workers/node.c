@@ -16,10 +16,11 @@ enum { LOOK_MS = 20, WRITE_MS = 3000, CLOSE_MARGIN_MS = 2000 };
 
 /* -- what other nodes tell ----------------------------------------------------------- */
 
-static void on_notify(void *arg, const char *channel, const char *payload)
+static void on_notify(void *arg, const char *channel, const char *payload, int sender)
 {
     struct node *node = arg;
 
+    (void)sender;
     if (strcmp(channel, CHANNEL_READY) == 0)
         dispatcher_wake(node->dispatcher);
     else if (strcmp(channel, CHANNEL_ABORT) == 0 &&

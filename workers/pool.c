@@ -3,6 +3,7 @@
  * the abort table, with a slot. */
 #include "server/core/clock.h"
 #include "server/core/config.h"
+#include "server/core/monitor.h"
 #include "workers/parts.h"
 #include "workers/runner.h"
 
@@ -13,17 +14,15 @@ enum { STACK_BYTES = 1 << 20, HELD_LOOK_MS = 200 };
 
 struct pool {
     struct node *node;
-    pthread_mutex_t mutex;
-    pthread_cond_t work;
-    struct job_list waiting;                   /* under mutex: by priority, then id */
-    int n_threads, n_running, n_idle, n_ended; /* under mutex */
-    bool stopping;                             /* under mutex */
-    pthread_cond_t ended;
+    struct monitor monitor;
+    struct job_list waiting;                   /* under monitor: by priority, then id */
+    int n_threads, n_running, n_idle, n_ended; /* under monitor */
+    bool stopping;                             /* under monitor */
     pthread_t *threads;
-    int next_slot; /* under mutex */
+    int next_slot; /* under monitor */
 };
 
-/* -- waiting jobs; under mutex ------------------------------------------------------- */
+/* -- waiting jobs; under monitor ----------------------------------------------------- */
 
 static bool comes_before(const struct job *a, const struct job *b)
 {
@@ -58,24 +57,16 @@ static bool may_start(const struct pool *p)
 
 /* -- the threads --------------------------------------------------------------------- */
 
-/* Waits for a job; NULL: the pool ends. Under mutex. */
+/* Waits for a job; NULL: the pool ends. Under monitor. */
 static struct job *next_job(struct pool *p)
 {
-    struct timespec until;
-
     while (!p->stopping) {
         if (p->waiting.n > 0 && may_start(p))
             return job_list_take(&p->waiting);
         p->n_idle++;
-        if (p->waiting.n > 0) { /* held back until a heartbeat is answered */
-            clock_gettime(CLOCK_MONOTONIC, &until);
-            until.tv_nsec += HELD_LOOK_MS * 1000000L;
-            until.tv_sec += until.tv_nsec / 1000000000;
-            until.tv_nsec %= 1000000000;
-            pthread_cond_timedwait(&p->work, &p->mutex, &until);
-        } else {
-            pthread_cond_wait(&p->work, &p->mutex);
-        }
+        /* With jobs that wait it is held back until a heartbeat is answered. */
+        monitor_wait(&p->monitor,
+                     p->waiting.n > 0 ? clock_ms() + HELD_LOOK_MS : INT64_MAX);
         p->n_idle--;
     }
     return NULL;
@@ -86,19 +77,19 @@ static void *run_thread(void *arg)
     struct pool *p = arg;
     struct job *job;
 
-    pthread_mutex_lock(&p->mutex);
+    monitor_lock(&p->monitor);
     struct abort_slot *slot = abort_slot(p->node->aborts, p->next_slot++);
     while ((job = next_job(p)) != NULL) {
         p->n_running++;
-        pthread_mutex_unlock(&p->mutex);
+        monitor_unlock(&p->monitor);
         run_job(p->node, job, slot);
         dispatcher_end(p->node->dispatcher, job);
-        pthread_mutex_lock(&p->mutex);
+        monitor_lock(&p->monitor);
         p->n_running--;
     }
     p->n_ended++;
-    pthread_cond_signal(&p->ended);
-    pthread_mutex_unlock(&p->mutex);
+    monitor_broadcast(&p->monitor);
+    monitor_unlock(&p->monitor);
     return NULL;
 }
 
@@ -121,19 +112,13 @@ enum err pool_open(struct node *node, struct pool **out_pool)
 {
     int n = (int)node->options.config->concurrency;
     struct pool *p = calloc(1, sizeof *p);
-    pthread_condattr_t monotonic;
 
     if (p == NULL || (p->threads = calloc((size_t)n + 1, sizeof *p->threads)) == NULL) {
         free(p);
         return ERR_NO_MEMORY;
     }
     p->node = node;
-    pthread_mutex_init(&p->mutex, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&p->work, &monotonic);
-    pthread_cond_init(&p->ended, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    monitor_init(&p->monitor);
     *out_pool = p;
     return start_threads(p, n) ? ERR_OK : ERR_NO_MEMORY;
 }
@@ -144,30 +129,30 @@ void pool_give(struct pool *p, struct job_list *jobs)
 {
     struct job *job;
 
-    pthread_mutex_lock(&p->mutex);
+    monitor_lock(&p->monitor);
     while ((job = job_list_take(jobs)) != NULL)
         insert(&p->waiting, job);
     int wanted = p->waiting.n < p->n_idle ? p->waiting.n : p->n_idle;
     for (int i = 0; i < wanted; i++)
-        pthread_cond_signal(&p->work);
-    pthread_mutex_unlock(&p->mutex);
+        monitor_signal(&p->monitor);
+    monitor_unlock(&p->monitor);
 }
 
 struct job *pool_take_out(struct pool *p, int64_t job_id)
 {
-    pthread_mutex_lock(&p->mutex);
+    monitor_lock(&p->monitor);
     struct job *job = p->waiting.first;
     while (job != NULL && job->id != job_id)
         job = job->next;
     if (job != NULL)
         job_list_remove(&p->waiting, job);
-    pthread_mutex_unlock(&p->mutex);
+    monitor_unlock(&p->monitor);
     return job;
 }
 
 void pool_take_waiting(struct pool *p, int64_t claimed_before_us, struct job_list *out)
 {
-    pthread_mutex_lock(&p->mutex);
+    monitor_lock(&p->monitor);
     for (struct job *job = p->waiting.first, *next; job != NULL; job = next) {
         next = job->next;
         if (job->claimed_us >= claimed_before_us)
@@ -175,44 +160,42 @@ void pool_take_waiting(struct pool *p, int64_t claimed_before_us, struct job_lis
         job_list_remove(&p->waiting, job);
         job_list_add(out, job);
     }
-    pthread_mutex_unlock(&p->mutex);
+    monitor_unlock(&p->monitor);
 }
 
 struct pool_count pool_count(struct pool *p)
 {
-    pthread_mutex_lock(&p->mutex);
+    monitor_lock(&p->monitor);
     struct pool_count count = {
         .threads = p->n_threads, .running = p->n_running, .waiting = p->waiting.n};
-    pthread_mutex_unlock(&p->mutex);
+    monitor_unlock(&p->monitor);
     return count;
 }
 
 void pool_poke(struct pool *p)
 {
-    pthread_mutex_lock(&p->mutex);
+    monitor_lock(&p->monitor);
     if (p->waiting.n > 0)
-        pthread_cond_broadcast(&p->work);
-    pthread_mutex_unlock(&p->mutex);
+        monitor_broadcast(&p->monitor);
+    monitor_unlock(&p->monitor);
 }
 
 bool pool_close(struct pool *p)
 {
     if (p == NULL)
         return true;
-    pthread_mutex_lock(&p->mutex);
+    monitor_lock(&p->monitor);
     p->stopping = true;
-    pthread_cond_broadcast(&p->work);
+    monitor_broadcast(&p->monitor);
     while (p->n_ended + p->n_running < p->n_threads)
-        pthread_cond_wait(&p->ended, &p->mutex);
+        monitor_wait(&p->monitor, INT64_MAX);
     bool all = p->n_ended == p->n_threads;
-    pthread_mutex_unlock(&p->mutex);
+    monitor_unlock(&p->monitor);
     if (!all)
         return false; /* a thread is inside a task: it may not be killed */
     for (int i = 0; i < p->n_threads; i++)
         pthread_join(p->threads[i], NULL);
-    pthread_cond_destroy(&p->work);
-    pthread_cond_destroy(&p->ended);
-    pthread_mutex_destroy(&p->mutex);
+    monitor_release(&p->monitor);
     free(p->threads);
     free(p);
     return true;

@@ -1,0 +1,60 @@
+/* claims: how many jobs this node takes at a time, and where it looks for them.
+ *
+ *     int sure, n = claims_size(&c, n_local, &sure);
+ *     if (n > 0)
+ *         claims_prepare(&c, n, sure, &claim);       one statement, in somebody's batch
+ *     claims_take(&c, &claim, &rows, woken, &jobs);   its answer
+ *
+ * It takes what threads are free for, and ahead of that what they will do in
+ * CLAIM_AHEAD_MS, as far as the jobs that ended lately tell. A job that was claimed ahead
+ * and waits for longer than CLAIM_LATE_MS goes back to the others.
+ *
+ * All of it belongs to the dispatcher's thread. */
+#ifndef BELAY_WORKERS_CLAIMS_H
+#define BELAY_WORKERS_CLAIMS_H
+
+#include "db/db.h"
+#include "workers/job.h"
+#include "workers/marks.h"
+
+struct node;
+
+enum { CLAIM_AHEAD_MS = 100, CLAIM_LATE_MS = 500, CLAIM_PARAMS = 5 };
+
+struct claims {
+    struct node *node;
+    struct marks marks;
+    bool more;          /* there may be jobs that nobody has claimed */
+    int64_t at_ms;      /* but nothing is found before then */
+    int64_t poll_at_ms; /* when to look although nobody said anything */
+    int64_t average_us; /* of the jobs that ended lately; 0: not known */
+};
+
+/* One claim under way. */
+struct claim {
+    struct db_value values[CLAIM_PARAMS];
+    struct db_call call;     /* of job_claim.sql; points at values */
+    struct buf lows, queues; /* the texts of values */
+    int n;
+    bool full; /* it looks from the start, not from the marks */
+    int64_t worker_id, began_us;
+};
+
+/* There may be jobs now. */
+void claims_wake(struct claims *c);
+/* How many to claim, 0: none now; out_sure: how many of them start at once. n_local: how
+ * many this node has that have not ended. */
+int claims_size(const struct claims *c, int n_local, int *out_sure);
+void claims_prepare(struct claims *c, int n, int sure, struct claim *out);
+void claim_release(struct claim *claim);
+/* Makes jobs of the rows, watched for aborts, in out_jobs. woken: somebody said that
+ * there are jobs since the claim was prepared. */
+void claims_take(struct claims *c, const struct claim *claim, const struct db_rows *rows,
+                 bool woken, struct job_list *out_jobs);
+/* A job has ended, or has waited too long: how short are they? */
+void claims_learn(struct claims *c, const struct job *job);
+void claims_learn_late(struct claims *c);
+/* When there may be something to claim without anybody saying so, by clock_ms(). */
+int64_t claims_next_ms(const struct claims *c);
+
+#endif
