@@ -155,7 +155,9 @@ enum err req_query_int(struct request *req, const char *name, int64_t least, int
         return ERR_OK;
     errno = 0;
     int64_t value = strtoll(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || value < least || value > most)
+    bool is_number = (*text >= '0' && *text <= '9') || *text == '-';
+    if (errno != 0 || !is_number || end == text || *end != '\0' || value < least ||
+        value > most)
         return req_fail(req, ERR_BAD_QUERY,
                         "%s=%s: use an integer from %" PRId64 " to %" PRId64, name, text,
                         least, most);

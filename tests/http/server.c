@@ -251,11 +251,16 @@ void server_release(struct server *s)
     http_wake(s->http);
 }
 
+void server_free(struct server *s)
+{
+    http_free(s->http);
+    release(&s->config);
+}
+
 void server_stop(struct server *s)
 {
     http_close(s->http);
-    http_free(s->http);
-    release(&s->config);
+    server_free(s);
 }
 
 void server_expect(atomic_int *counter, int least)

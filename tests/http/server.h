@@ -39,8 +39,9 @@ struct server {
 void server_start(struct server *s, void (*tune)(struct config *));
 /* The requests at /hold are answered soon. */
 void server_release(struct server *s);
-/* http_close() and http_free(). */
+/* http_close(), then all that is left. */
 void server_stop(struct server *s);
+void server_free(struct server *s);
 
 /* Waits until the counter has reached `least`; fails the test after ten seconds. */
 void server_expect(atomic_int *counter, int least);
