@@ -9,13 +9,9 @@
 
 : "${BELAY_BINARY:=$PWD/build/belay}"
 
-as_postgres() {
-    if [ "$(id -u)" -eq 0 ]; then
-        setpriv --reuid postgres --regid postgres --init-groups "$@"
-    else
-        "$@"
-    fi
-}
+# An array and not a function, so that $! of a command in the background is the command itself and not a shell around it.
+as_postgres=()
+[ "$(id -u)" -ne 0 ] || as_postgres=(setpriv --reuid postgres --regid postgres --init-groups)
 
 # wait_until SECONDS COMMAND...: looks again 20 times a second.
 wait_until() {
@@ -35,9 +31,9 @@ postgres_start() {
         chmod 755 "$1"
         chown postgres "$dir"
     fi
-    as_postgres "$bin/initdb" --no-sync -D "$dir/data" -A trust -E UTF8 --locale=C.UTF-8 -U belay >"$dir/initdb.log" 2>&1 ||
+    "${as_postgres[@]}" "$bin/initdb" --no-sync -D "$dir/data" -A trust -E UTF8 --locale=C.UTF-8 -U belay >"$dir/initdb.log" 2>&1 ||
         { cat "$dir/initdb.log"; return 1; }
-    as_postgres "$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c fsync=off \
+    "${as_postgres[@]}" "$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c fsync=off \
         >"$1/postgres.log" 2>&1 </dev/null &
     POSTGRES_PID=$!
     wait_until 30 "$bin/pg_isready" -q -h "$dir" -U belay || { cat "$1/postgres.log"; return 1; }
