@@ -12,10 +12,26 @@
 
 enum { WEIGHT = 16 }; /* of the past against the newest job */
 
+/* Moved by every look, also by one that claims nothing: a node without a free thread
+ * would look again and again. */
+static void put_off_poll(struct claims *c)
+{
+    c->poll_at_ms = clock_ms() + c->node->options.config->poll_seconds * MS_PER_SECOND;
+}
+
 void claims_wake(struct claims *c)
 {
     c->more = true;
     c->at_ms = 0;
+    put_off_poll(c);
+}
+
+void claims_wake_if_due(struct claims *c)
+{
+    int64_t now_ms = clock_ms();
+
+    if (now_ms >= c->poll_at_ms || (c->at_ms > 0 && now_ms >= c->at_ms))
+        claims_wake(c);
 }
 
 /* Whether this worker may hold jobs at all. */
@@ -112,7 +128,7 @@ void claims_take(struct claims *c, const struct claim *claim, const struct db_ro
     /* Less than was asked for, from the marks on: what is below them is left. */
     c->more = all || !claim->full || woken;
     c->at_ms = all || claim->full || woken ? 0 : c->marks.full_at_ms;
-    c->poll_at_ms = clock_ms() + c->node->options.config->poll_seconds * MS_PER_SECOND;
+    put_off_poll(c);
 }
 
 void claims_learn(struct claims *c, const struct job *job)

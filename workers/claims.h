@@ -42,6 +42,8 @@ struct claim {
 
 /* There may be jobs now. */
 void claims_wake(struct claims *c);
+/* The same where its time has come. */
+void claims_wake_if_due(struct claims *c);
 /* How many to claim, 0: none now; out_sure: how many of them start at once. n_local: how
  * many this node has that have not ended. */
 int claims_size(const struct claims *c, int n_local, int *out_sure);

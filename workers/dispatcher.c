@@ -342,8 +342,10 @@ static void wait_for_news(struct dispatcher *d)
         if (!monitor_wait(&d->monitor, next_look_ms(d)))
             break;
     }
-    if (d->wakes != d->seen_wakes || clock_ms() >= d->claims.poll_at_ms)
+    if (d->wakes != d->seen_wakes)
         claims_wake(&d->claims);
+    else
+        claims_wake_if_due(&d->claims);
     d->seen_wakes = d->wakes;
     d->poked = false;
     monitor_unlock(&d->monitor);
