@@ -1,5 +1,7 @@
 -- abort_poll: the open receipts of a worker; grace_ms null: the task's own.
 -- $1 worker bigint
 SELECT job_id, attempt, n, cause, reason, actor,
-       greatest(0, ceil(extract(epoch FROM force_at - clock_timestamp()) * 1000))::bigint AS grace_ms, delete_requested
+       CASE WHEN force_at IS NOT NULL -- greatest() alone would make no grace at all of null
+            THEN greatest(0, ceil(extract(epoch FROM force_at - clock_timestamp()) * 1000))::bigint END AS grace_ms,
+       delete_requested
 FROM belay.cancellations WHERE worker_id = $1 AND stopped_at IS NULL ORDER BY job_id
