@@ -27,8 +27,11 @@ static enum err read_query_options(struct request *req, struct cancel_options *o
         e = req_query_text(req, "reason", 1024, &opt->reason);
     if (e == ERR_OK)
         e = req_query_text(req, "actor", 255, &opt->actor);
-    if (only_if != NULL)
-        opt->only_if = req_printf(req, "{%s}", only_if);
+    if (e == ERR_OK && only_if != NULL) {
+        opt->only_if = status_list(req, only_if);
+        if (opt->only_if == NULL)
+            e = req_fail(req, ERR_BAD_QUERY, "only_if=%s: use " STATUS_WORDS, only_if);
+    }
     return e;
 }
 
@@ -42,7 +45,7 @@ static enum err read_body_options(struct request *req, struct cancel_options *op
         {"actor", FIELD_TEXT, offsetof(struct cancel_options, actor), 0, 255},
         {"grace_seconds", FIELD_INT, offsetof(struct cancel_options, grace_seconds), 0,
          GRACE_MAX},
-        {"only_if", FIELD_STRINGS, offsetof(struct cancel_options, only_if), 0, 6},
+        {"only_if", FIELD_STATUSES, offsetof(struct cancel_options, only_if), 0, 6},
         {"attempt", FIELD_INT, offsetof(struct cancel_options, attempt), 0, ATTEMPT_MAX},
     };
     struct span body;
@@ -57,38 +60,12 @@ static enum err read_body_options(struct request *req, struct cancel_options *op
                : e;
 }
 
-/* {todo,doing} or {"todo","doing"}: only words that are statuses. */
-static enum err check_only_if(struct request *req, const char *literal)
-{
-    static const char *const known[] = {"todo",   "doing",     "succeeded",
-                                        "failed", "cancelled", "aborted"};
-    const char *p = literal != NULL ? literal + 1 : "";
-
-    while (*p != '\0') {
-        size_t i = 0, len;
-        p += *p == '"';
-        len = strcspn(p, "\",}");
-        while (i < 6 && (strlen(known[i]) != len || memcmp(known[i], p, len) != 0))
-            i++;
-        if (i == 6)
-            return req_fail_at(req, ERR_INVALID, "/only_if",
-                               "%.*s is not a status: todo, doing, succeeded, failed, "
-                               "cancelled, aborted",
-                               (int)len, p);
-        p += len;
-        p += strspn(p, "\",}");
-    }
-    return ERR_OK;
-}
-
 static enum err read_options(struct request *req, struct cancel_options *opt)
 {
     *opt = (struct cancel_options){.grace_seconds = -1, .attempt = -1};
     enum err e = read_query_options(req, opt);
 
-    if (e == ERR_OK)
-        e = read_body_options(req, opt);
-    return e == ERR_OK ? check_only_if(req, opt->only_if) : e;
+    return e == ERR_OK ? read_body_options(req, opt) : e;
 }
 
 /* -- the answer ---------------------------------------------------------------------- */

@@ -138,6 +138,36 @@ static void add_array_element(struct buf *b, const char *text)
     buf_addc(b, '"');
 }
 
+static bool is_status(const char *text, size_t len)
+{
+    static const char *const known[] = {"todo",   "doing",     "succeeded",
+                                        "failed", "cancelled", "aborted"};
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strlen(known[i]) == len && memcmp(known[i], text, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+const char *status_list(struct request *req, const char *words)
+{
+    for (const char *p = words;; p++) {
+        size_t len = strcspn(p, ",");
+        if (!is_status(p, len))
+            return NULL;
+        p += len;
+        if (*p == '\0')
+            return req_printf(req, "{%s}", words);
+    }
+}
+
+static bool is_good_element(const struct field *f, const char *text)
+{
+    return f->type == FIELD_STATUSES ? is_status(text, strlen(text))
+                                     : *text != '\0' && utf8_length(text) <= STRING_MAX;
+}
+
 /* ["a","b"] -> {"a","b"} */
 static void read_strings(struct reading *r, const struct field *f,
                          const struct json_member *m, void *out)
@@ -152,11 +182,13 @@ static void read_strings(struct reading *r, const struct field *f,
          good && json_next(&c, &element);) {
         good = element.type == JSON_STRING && n++ < f->most;
         const char *text = good ? decode(r->req, &element) : "";
-        good = good && *text != '\0' && utf8_length(text) <= STRING_MAX;
+        good = good && is_good_element(f, text);
         add_array_element(&b, text);
     }
     buf_addc(&b, '}');
-    if (!good || b.failed)
+    if (f->type == FIELD_STATUSES && (!good || n == 0))
+        WRONG(r, m, "must be an array of statuses: " STATUS_WORDS);
+    else if (!good || b.failed)
         WRONG(r, m,
               "must be an array of at most %" PRId64 " strings of 1 to %d characters",
               f->most, STRING_MAX);
@@ -169,10 +201,11 @@ static void read_field(struct reading *r, const struct field *f,
 {
     static void (*const readers[])(struct reading *, const struct field *,
                                    const struct json_member *, void *) = {
-        [FIELD_BOOL] = read_bool,     [FIELD_INT] = read_int,
-        [FIELD_NUMBER] = read_number, [FIELD_TEXT] = read_text,
-        [FIELD_NAME] = read_text,     [FIELD_TIME] = read_time,
-        [FIELD_OBJECT] = read_object, [FIELD_STRINGS] = read_strings,
+        [FIELD_BOOL] = read_bool,        [FIELD_INT] = read_int,
+        [FIELD_NUMBER] = read_number,    [FIELD_TEXT] = read_text,
+        [FIELD_NAME] = read_text,        [FIELD_TIME] = read_time,
+        [FIELD_OBJECT] = read_object,    [FIELD_STRINGS] = read_strings,
+        [FIELD_STATUSES] = read_strings,
     };
 
     if (m->type != JSON_NULL)

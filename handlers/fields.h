@@ -9,19 +9,22 @@
 #ifndef BELAY_HANDLERS_FIELDS_H
 #define BELAY_HANDLERS_FIELDS_H
 
+#define STATUS_WORDS "todo, doing, succeeded, failed, cancelled, aborted"
+
 #include "server/http/json.h"
 #include "server/http/request.h"
 
 enum field_type {
-    FIELD_BOOL,    /* bool */
-    FIELD_INT,     /* int64_t, from least to most */
-    FIELD_NUMBER,  /* double, from least to most */
-    FIELD_TEXT,    /* const char *, of least to most characters */
-    FIELD_NAME,    /* the same, of letters, digits and _ . : / - */
-    FIELD_TIME,    /* int64_t, microseconds since 1970 */
-    FIELD_OBJECT,  /* struct span: the text as it came, at most `most` bytes */
-    FIELD_STRINGS, /* const char *: a PostgreSQL array literal of at most `most` strings
-                      of 1..64 characters */
+    FIELD_BOOL,     /* bool */
+    FIELD_INT,      /* int64_t, from least to most */
+    FIELD_NUMBER,   /* double, from least to most */
+    FIELD_TEXT,     /* const char *, of least to most characters */
+    FIELD_NAME,     /* the same, of letters, digits and _ . : / - */
+    FIELD_TIME,     /* int64_t, microseconds since 1970 */
+    FIELD_OBJECT,   /* struct span: the text as it came, at most `most` bytes */
+    FIELD_STRINGS,  /* const char *: a PostgreSQL array literal of at most `most` strings
+                       of 1..64 characters */
+    FIELD_STATUSES, /* the same of at least one status of a job */
 };
 
 struct span {
@@ -39,6 +42,9 @@ struct field {
 /* `where` is the JSON pointer of the object. ERR_INVALID when anything was reported. */
 enum err fields_read(struct request *req, const char *where, struct span object,
                      const struct field *fields, size_t n_fields, void *out) MUST_CHECK;
+
+/* todo,doing -> {todo,doing}; NULL where a word is not a status. */
+const char *status_list(struct request *req, const char *words);
 
 /* Checks the whole body; ERR_BAD_REQUEST or ERR_INVALID with the place. */
 enum err fields_check_body(struct request *req, enum json_type wanted,

@@ -1,5 +1,6 @@
 /* getJob and listJobs. */
 #include "build/gen/operations.h"
+#include "handlers/fields.h"
 #include "handlers/submit.h"
 #include "handlers/time.h"
 #include "handlers/wait.h"
@@ -84,25 +85,6 @@ enum {
     LIST_PARAMS
 };
 
-/* status=todo,doing -> {todo,doing}; NULL for a word that is no status. */
-static const char *statuses_literal(struct request *req, const char *list)
-{
-    static const char *const known[] = {"todo",   "doing",     "succeeded",
-                                        "failed", "cancelled", "aborted"};
-
-    for (const char *p = list;; p++) {
-        size_t len = strcspn(p, ","), i = 0;
-        while (i < 6 && (strlen(known[i]) != len || memcmp(known[i], p, len) != 0))
-            i++;
-        if (i == 6)
-            return NULL;
-        p += len;
-        if (*p == '\0')
-            break;
-    }
-    return req_printf(req, "{%s}", list);
-}
-
 static enum err read_time_filter(struct request *req, const char *name,
                                  struct db_value *out)
 {
@@ -149,15 +131,13 @@ static enum err read_sort(struct request *req, bool *out_ascending)
 static enum err read_filters(struct request *req, struct db_value *v)
 {
     const char *status = req_query(req, "status");
-    const char *literal = status != NULL ? statuses_literal(req, status) : NULL;
+    const char *literal = status != NULL ? status_list(req, status) : NULL;
     bool ascending;
     int64_t limit = LIMIT_DEFAULT;
     enum err e = read_sort(req, &ascending);
 
     if (status != NULL && literal == NULL)
-        return req_fail(
-            req, ERR_BAD_QUERY,
-            "status=%s: use todo, doing, succeeded, failed, cancelled, aborted", status);
+        return req_fail(req, ERR_BAD_QUERY, "status=%s: use " STATUS_WORDS, status);
     v[LIST_STATUSES] = db_text(literal);
     v[LIST_QUEUE] = db_text(req_query(req, "queue"));
     v[LIST_TASK] = db_text(req_query(req, "task"));

@@ -54,17 +54,22 @@ void set_etag(struct request *req, const char *etag)
     req_set_header(req, "ETag", req_printf(req, "\"%s\"", etag));
 }
 
+/* Our tags are hexadecimal: anything else equals none of them, and goes no further. */
 const char *if_match(struct request *req)
 {
-    const char *given = req_header(req, "If-Match");
+    static const char between[] = "\", \t", digits[] = "0123456789abcdef";
+    const char *given = req_header(req, "If-Match"), *tags = "-";
+    size_t len;
 
-    if (given == NULL)
-        return NULL;
-    if (strncmp(given, "W/", 2) == 0)
-        given += 2;
-    if (*given != '"')
+    if (given == NULL || strcmp(given, "*") == 0)
         return given;
-    return req_strdup(req, given + 1, strcspn(given + 1, "\""));
+    while (*(given += strspn(given, between)) != '\0') {
+        len = strcspn(given, between);
+        if (strspn(given, digits) >= len)
+            tags = req_printf(req, "%s,%.*s", tags, (int)len, given);
+        given += len;
+    }
+    return tags;
 }
 
 void reply_list(struct request *req, const struct db_rows *rows, const char *key,

@@ -24,8 +24,8 @@ enum err submit(struct request *req, enum lane lane, enum sql sql, int n_rows,
 /* Sets ETag from an etag column (which has no quotes). */
 void set_etag(struct request *req, const char *etag);
 
-/* A request's If-Match without quotes, "*", or NULL when there is none. An If-Match that
- * names several is compared by its first. */
+/* The tags of a request's If-Match without quotes, separated by commas; "*", or NULL when
+ * there is none. */
 const char *if_match(struct request *req);
 
 /* {"key":[a,b,c]} of one text column, as a 200. */

@@ -140,7 +140,7 @@ BEGIN
     a.result := 'job-not-found';
     RETURN a;
   END IF;
-  IF NOT h.status = ANY (p_only_if) OR h.attempt <> p_attempt OR (p_if_match <> '*' AND h.etag <> p_if_match) THEN
+  IF NOT h.status = ANY (p_only_if) OR h.attempt <> p_attempt OR (p_if_match <> '*' AND h.etag <> ALL (string_to_array(p_if_match, ','))) THEN
     a.result := 'precondition-failed';
   ELSIF h.status = 'todo' THEN
     a.result := 'cancelled';
@@ -241,7 +241,7 @@ BEGIN
     a.result := 'job-not-found';
     RETURN a;
   END IF;
-  IF p_if_match <> '*' AND h.etag <> p_if_match THEN
+  IF p_if_match <> '*' AND h.etag <> ALL (string_to_array(p_if_match, ',')) THEN
     a.result := 'precondition-failed';
   ELSIF h.status = 'doing' AND NOT p_abort THEN
     a.result := 'job-running';
@@ -275,7 +275,7 @@ BEGIN
     RETURN;
   END IF;
   SELECT * INTO j FROM belay.jobs WHERE id = p_id;
-  result := CASE WHEN p_if_match <> '*' AND h.etag <> p_if_match THEN 'precondition-failed'
+  result := CASE WHEN p_if_match <> '*' AND h.etag <> ALL (string_to_array(p_if_match, ',')) THEN 'precondition-failed'
                  WHEN h.status IN ('todo', 'doing') THEN 'job-not-finished' ELSE 'retried' END;
   IF result = 'retried' AND j.queueing_lock IS NOT NULL THEN
     INSERT INTO belay.uniq (queueing_lock, id) VALUES (j.queueing_lock, p_id) ON CONFLICT DO NOTHING;

@@ -1,5 +1,5 @@
 -- job_cancel: cancel, or ask a running job to stop; each row decided by the place that is held.
--- only_if is an array literal of statuses, if_match an etag or '*'; null: any.
+-- only_if is an array literal of statuses, if_match etags with commas or '*'; null: any.
 -- $1 ids bigint[]
 -- $2 abort boolean[]
 -- $3 delete boolean[]
