@@ -14,7 +14,7 @@ DEPS_BUILD := gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev lib
               libcurl4-openssl-dev libsodium-dev libcyaml-dev libyaml-dev
 DEPS := $(DEPS_BUILD) postgresql curl jq
 DEPS_TEST := $(DEPS) libcriterion-dev git procps
-DEPS_CHECK := $(DEPS_TEST) clang clang-format clang-tidy cppcheck pmccabe
+DEPS_CHECK := $(DEPS_TEST) clang libclang-rt-dev clang-format clang-tidy cppcheck pmccabe
 
 PACKAGES := libmicrohttpd jansson libpq libuv libcurl libsodium libcyaml yaml-0.1
 PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)

@@ -21,14 +21,31 @@ struct reading {
 
 #define WRONG(r, m, ...) wrong(r, m, req_printf((r)->req, __VA_ARGS__))
 
+/* One part of a JSON pointer (RFC 6901), at most 100 bytes of it. */
+static const char *pointer_part(struct request *req, const char *key, size_t len)
+{
+    char *part, *out;
+
+    len = len < 100 ? len : 100;
+    part = out = req_alloc(req, 2 * len + 1);
+    for (size_t i = 0; i < len; i++) {
+        if (key[i] == '~' || key[i] == '/')
+            *out++ = '~';
+        *out++ = key[i] == '~' ? '0' : key[i] == '/' ? '1' : key[i];
+    }
+    return part;
+}
+
 static void wrong(struct reading *r, const struct json_member *m, const char *what)
 {
-    if (r->errors++ < ERRORS_MAX &&
-        req_fail_at(r->req, ERR_INVALID,
-                    req_printf(r->req, "%s/%.*s", r->where,
-                               (int)(m->key_len < 100 ? m->key_len : 100), m->key),
-                    "%s", what) == ERR_OK)
-        return; /* req_fail_at() answers the error that it is given */
+    const char *pointer;
+
+    if (r->errors++ >= ERRORS_MAX)
+        return;
+    pointer =
+        req_printf(r->req, "%s/%s", r->where, pointer_part(r->req, m->key, m->key_len));
+    if (req_fail_at(r->req, ERR_INVALID, pointer, "%s", what) == ERR_OK)
+        return; /* it answers the error that it is given */
 }
 
 /* Characters, not bytes: what the limits of the API count. */
@@ -45,7 +62,7 @@ static const char *decode(struct request *req, const struct json_member *m)
 {
     char *text = req_alloc(req, m->value_len + 1);
 
-    json_string(m, text);
+    json_decode(m, text);
     return text;
 }
 

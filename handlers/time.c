@@ -2,6 +2,9 @@
 
 #include "server/core/clock.h"
 
+/* The first second of the year 10000, which RFC 3339 cannot write. */
+#define END_OF_9999 INT64_C(253402300800)
+
 struct text {
     const char *at, *end;
     bool bad;
@@ -23,7 +26,9 @@ static int digits(struct text *t, int n)
 
 static void expect(struct text *t, char wanted)
 {
-    if (t->at == t->end || (*t->at | 0x20) != (wanted | 0x20))
+    bool is_t = wanted == 'T' && t->at < t->end && *t->at == 't';
+
+    if (t->at == t->end || (*t->at != wanted && !is_t))
         t->bad = true;
     else
         t->at++;
@@ -107,6 +112,9 @@ bool time_parse(const char *text, size_t len, int64_t *out_us)
         return false;
     int64_t seconds =
         days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
-    *out_us = (seconds - east) * US_PER_SECOND + us;
+    seconds -= east;
+    if (seconds < 0 || seconds >= END_OF_9999)
+        return false;
+    *out_us = seconds * US_PER_SECOND + us;
     return true;
 }

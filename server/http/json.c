@@ -239,7 +239,7 @@ static bool decode_key(struct keys *k, struct key *key)
     if (key->decoded == NULL)
         return false;
     k->any_decoded = true;
-    key->len = json_string(&m, key->decoded);
+    key->len = json_decode(&m, key->decoded);
     key->text = key->decoded;
     return true;
 }

@@ -64,8 +64,9 @@ bool json_next(struct json_cursor *c, struct json_member *out);
 bool json_key_is(const struct json_member *m, const char *key);
 
 /* Decodes a string value (escapes, surrogates) into `out`, which needs m->value_len
- * bytes; NUL-terminated. Returns the length. */
-size_t json_string(const struct json_member *m, char *out);
+ * bytes; NUL-terminated. Returns the length. (json_string() is a function of jansson, and
+ * a program's symbol takes the place of a library's.) */
+size_t json_decode(const struct json_member *m, char *out);
 
 /* A number that is an integer in [least, most], written without fraction or exponent.
  * False else. */

@@ -138,7 +138,7 @@ static size_t put_escape(const char *p, char *out, size_t *len)
     return 5;
 }
 
-size_t json_string(const struct json_member *m, char *out)
+size_t json_decode(const struct json_member *m, char *out)
 {
     const char *end = m->value + m->value_len - 1;
     size_t len = 0;
