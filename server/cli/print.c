@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { COLUMNS_MAX = 16, NAME_WIDTH = 14 };
+enum { COLUMNS_MAX = 16, NAME_WIDTH = 18 };
 
 const char *json_text(const json_t *object, const char *key)
 {
@@ -157,6 +157,12 @@ void print_table(const json_t *rows, const struct column *columns)
 
 /* -- one job ------------------------------------------------------------------------- */
 
+static bool says_nothing(const json_t *value)
+{
+    return json_is_null(value) || (json_is_array(value) && json_array_size(value) == 0) ||
+           (json_is_object(value) && json_object_size(value) == 0);
+}
+
 void print_job(const json_t *job)
 {
     CLEANUP(buf_release) struct buf text = BUF_INIT;
@@ -165,8 +171,7 @@ void print_job(const json_t *job)
 
     json_object_foreach(const_job, key, value)
     {
-        if (json_is_null(value) || strcmp(key, "actions") == 0 ||
-            (json_is_array(value) && json_array_size(value) == 0))
+        if (strcmp(key, "actions") == 0 || says_nothing(value))
             continue;
         buf_clear(&text);
         print_words(&text, value);
@@ -193,6 +198,8 @@ void print_problem(const struct call *call, const struct answer *a)
         buf_addf(&text, "%s answered with status %ld", call->url, a->status);
     fprintf(stderr, "belay %s: %s%s%s%s\n", call->verb->name, text.text,
             code[0] != '\0' ? " (" : "", code, code[0] != '\0' ? ")" : "");
+    if (json_array_size(errors) < 2) /* the detail has said it */
+        return;
     json_array_foreach(errors, i, error)
     {
         buf_clear(&text);

@@ -66,13 +66,13 @@ Test(verbs, enqueue_that_waits_tells_how_it_ended)
     answer_with_head(200, "Preference-Applied: wait=5", JOB("doing"));
     answer_with_head(200, "Preference-Applied: wait=5", JOB("succeeded"));
     run("enqueue", "sleep", "--wait", "30");
-    expect(0, "status          succeeded\n", "job 33 is in");
+    expect(0, "status              succeeded\n", "job 33 is in");
     cr_expect_str_eq(asked.line, "GET /jobs/33");
     cr_expect_not_null(strstr(asked.head, "Prefer: wait="));
     answer_with(201, JOB("todo"));
     answer_with(200, JOB("aborted"));
     run("enqueue", "sleep", "--wait", "30");
-    expect(1, "status          aborted\n", "the job is aborted");
+    expect(1, "status              aborted\n", "the job is aborted");
 }
 
 Test(verbs, enqueue_checks_what_can_be_seen_without_a_server)
@@ -180,9 +180,9 @@ Test(verbs, get_shows_a_job)
 {
     answer_with(200, JOB("doing"));
     run("get", "33");
-    expect(0, "id              33\n", "");
-    expect(0, "tags            a,b\n", "");
-    expect(0, "args            {\"seconds\":60}\n", "");
+    expect(0, "id                  33\n", "");
+    expect(0, "tags                a,b\n", "");
+    expect(0, "args                {\"seconds\":60}\n", "");
     cr_expect_null(strstr(ran.out, "error"));
     answer_with(200,
                 "{\"id\":33,\"args\":{\"n\":123456789012345678901234567890,\"x\":0.10}}");
