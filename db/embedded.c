@@ -61,8 +61,7 @@ static enum err lock_directory(struct embedded *pg, const char *dir, struct buf 
 
 /* -- processes ----------------------------------------------------------------------- */
 
-static void exec_program(const struct embedded *pg, const char *path,
-                         const char *const *args, pid_t parent)
+static void exec_program(const struct embedded *pg, const char *const *args, pid_t parent)
 {
     int log = open(pg->place.log, O_WRONLY | O_CREAT | O_APPEND, 0644);
     int null = open("/dev/null", O_RDONLY);
@@ -83,23 +82,24 @@ static void exec_program(const struct embedded *pg, const char *path,
     setsid();
     if (getppid() != parent || chdir("/") != 0)
         _exit(126);
-    execv(path, (char *const *)(uintptr_t)args);
-    dprintf(2, "belay: cannot run %s: %s\n", path, strerror(errno));
+    execv(args[0], (char *const *)(uintptr_t)args);
+    dprintf(2, "belay: cannot run %s: %s\n", args[0], strerror(errno));
     _exit(127);
 }
 
-/* Runs a program of PostgreSQL as its user; its output goes to the log. It dies with us.
- */
-static pid_t run_program(const struct embedded *pg, const char *name,
-                         const char *const *args)
+/* Runs a program of PostgreSQL, args[0], as its user; its output goes to the log. It dies
+ * with us. */
+static pid_t run_program(const struct embedded *pg, const char **args)
 {
     char path[PATH_MAX + 32];
     pid_t parent = getpid(), pid;
 
-    snprintf(path, sizeof path, "%s/%s", pg->place.bin, name);
+    snprintf(path, sizeof path, "%s/%s", pg->place.bin, args[0]);
     pid = fork();
-    if (pid == 0)
-        exec_program(pg, path, args, parent);
+    if (pid == 0) {
+        args[0] = path; /* they look beside it for each other; a bare name, in PATH */
+        exec_program(pg, args, parent);
+    }
     return pid;
 }
 
@@ -108,9 +108,8 @@ static pid_t run_program(const struct embedded *pg, const char *name,
 static enum err init_cluster(const struct embedded *pg, struct buf *why)
 {
     char fresh[PATH_MAX + 8];
-    const char *const args[] = {"initdb", "-D",    fresh,  "-A",
-                                "trust",  "-E",    "UTF8", "--locale=C.UTF-8",
-                                "-U",     "belay", NULL};
+    const char *args[] = {"initdb",           "-D", fresh,   "-A", "trust", "-E", "UTF8",
+                          "--locale=C.UTF-8", "-U", "belay", NULL};
     int status = 1;
     enum err e;
 
@@ -120,7 +119,7 @@ static enum err init_cluster(const struct embedded *pg, struct buf *why)
     e = place_make_empty(&pg->place, fresh, why);
     if (e != ERR_OK)
         return e;
-    pid_t pid = run_program(pg, "initdb", args);
+    pid_t pid = run_program(pg, args);
     if (pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 &&
         rename(fresh, pg->place.data) == 0)
         return ERR_OK;
@@ -214,23 +213,23 @@ static enum err wait_until_up(struct embedded *pg)
  * and a new one refuses to start: so it is tried for a while. */
 static enum err start_postgres(struct embedded *pg, struct buf *why)
 {
-    const char *const args[] = {"postgres",
-                                "-D",
-                                pg->place.data,
-                                "-k",
-                                pg->place.socket,
-                                "-clisten_addresses=",
-                                "-cunix_socket_permissions=0700",
-                                "-cshared_buffers=128MB",
-                                "-cmax_wal_size=2GB",
-                                "-cmin_wal_size=256MB",
-                                "-cwal_buffers=16MB",
-                                NULL};
+    const char *args[] = {"postgres",
+                          "-D",
+                          pg->place.data,
+                          "-k",
+                          pg->place.socket,
+                          "-clisten_addresses=",
+                          "-cunix_socket_permissions=0700",
+                          "-cshared_buffers=128MB",
+                          "-cmax_wal_size=2GB",
+                          "-cmin_wal_size=256MB",
+                          "-cwal_buffers=16MB",
+                          NULL};
     int64_t end_ms = clock_ms() + RETRY_MS;
     enum err e;
 
     do {
-        pg->pid = run_program(pg, "postgres", args);
+        pg->pid = run_program(pg, args);
         e = pg->pid > 0 ? wait_until_up(pg) : ERR_UNAVAILABLE;
         if (e == ERR_IO)
             sleep_ms(LOOK_MS * 50);
