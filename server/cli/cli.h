@@ -24,6 +24,6 @@ enum cli_mode cli_take_mode(int *argc, char **argv);
 
 /* The help of a verb on stdout, settings included where it takes them; answers the exit
  * code. */
-int cli_help(const char *verb);
+int cli_help(const char *name);
 
 #endif

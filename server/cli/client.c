@@ -25,7 +25,7 @@ enum {
 
 void answer_release(struct answer *a)
 {
-    buf_release(&a->text);
+    buf_release(&a->document);
     json_decref(a->json);
     a->json = NULL;
 }
@@ -86,7 +86,7 @@ static void set_options(CURL *curl, const struct question *q, const char *url,
                      (long)(limit + q->wait_seconds * MS_PER_SECOND));
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, q->method);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_bytes);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &out->text);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &out->document);
     if (q->body != NULL || strcmp(q->method, "POST") == 0)
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, q->body != NULL ? q->body : "");
 }
@@ -165,14 +165,14 @@ bool client_exchange(const struct call *call, const struct question *q,
         explain_no_answer(call, q, code, why);
         return false;
     }
-    out->json = parse_answer(&out->text);
+    out->json = parse_answer(&out->document);
     return true;
 }
 
 int client_report(const struct call *call, const struct answer *a)
 {
     if (call->json && a->json != NULL) {
-        fwrite(a->text.text, 1, a->text.len, stdout);
+        fwrite(a->document.text, 1, a->document.len, stdout);
         putchar('\n');
     }
     if (a->status >= 200 && a->status < 300)

@@ -26,12 +26,12 @@ struct question {
 
 struct answer {
     long status;
-    struct buf text;
+    struct buf document;
     json_t *json;           /* NULL: none */
     int64_t waited_seconds; /* as the server granted it; 0: not at all */
 };
 
-#define ANSWER_INIT ((struct answer){.text = BUF_INIT})
+#define ANSWER_INIT ((struct answer){.document = {.text = buf_empty}})
 void answer_release(struct answer *a);
 
 /* Asks and says nothing; false when there is no answer, and then `why` says why. */

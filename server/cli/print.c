@@ -21,8 +21,12 @@ const char *json_text(const json_t *object, const char *key)
 
 static void add_plain(struct buf *out, const char *text)
 {
-    for (; *text != '\0'; text++)
-        buf_addc(out, (unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
+    for (; *text != '\0'; text++) {
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            buf_addc(out, '?');
+        else
+            buf_addc(out, *text);
+    }
 }
 
 static void add_list(struct buf *out, const json_t *list)
@@ -163,13 +167,13 @@ static bool says_nothing(const json_t *value)
            (json_is_object(value) && json_object_size(value) == 0);
 }
 
-void print_job(const json_t *job)
+void print_job(json_t *job)
 {
     CLEANUP(buf_release) struct buf text = BUF_INIT;
     const char *key;
-    json_t *value, *const_job = json_incref((json_t *)(uintptr_t)job);
+    json_t *value;
 
-    json_object_foreach(const_job, key, value)
+    json_object_foreach(job, key, value)
     {
         if (strcmp(key, "actions") == 0 || says_nothing(value))
             continue;
@@ -179,7 +183,6 @@ void print_job(const json_t *job)
         put_cell(key, text.text, 0);
         putchar('\n');
     }
-    json_decref(const_job);
 }
 
 /* -- problems ------------------------------------------------------------------------ */

@@ -21,7 +21,7 @@ struct column {
 void print_table(const json_t *rows, const struct column *columns);
 
 /* The job as lines of "name value". */
-void print_job(const json_t *job);
+void print_job(json_t *job);
 
 /* The problem of the answer, on stderr. */
 void print_problem(const struct call *call, const struct answer *a);

@@ -77,7 +77,8 @@ static int run_healthcheck(const struct call *call)
         return 0;
     if (why.len == 0)
         buf_addf(&why, "%s answers with status %ld: %.*s", own.url, a.status,
-                 (int)(a.text.len < WORDS_SHOWN ? a.text.len : WORDS_SHOWN), a.text.text);
+                 (int)(a.document.len < WORDS_SHOWN ? a.document.len : WORDS_SHOWN),
+                 a.document.text);
     fprintf(stderr, "belay healthcheck: %s\n", why.text);
     return 1;
 }
