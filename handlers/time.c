@@ -91,6 +91,12 @@ static int days_in_month(int year, int month)
     return days[month - 1] + (month == 2 && leap);
 }
 
+static bool is_day(int year, int month, int day)
+{
+    return year >= 1970 && month >= 1 && month <= 12 && day >= 1 &&
+           day <= days_in_month(year, month);
+}
+
 bool time_parse(const char *text, size_t len, int64_t *out_us)
 {
     struct text t = {.at = text, .end = text + len};
@@ -107,12 +113,11 @@ bool time_parse(const char *text, size_t len, int64_t *out_us)
     expect(&t, ':');
     second = digits(&t, 2);
     int64_t us = fraction_us(&t), east = offset_seconds(&t);
-    if (t.bad || t.at != t.end || year < 1970 || month < 1 || month > 12 || day < 1 ||
-        day > days_in_month(year, month) || hour > 23 || minute > 59 || second > 59)
+    if (t.bad || t.at != t.end || !is_day(year, month, day) || hour > 23 || minute > 59 ||
+        second > 59)
         return false;
-    int64_t seconds =
-        days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
-    seconds -= east;
+    int64_t seconds = days_from_civil(year, month, day) * 86400 + hour * 3600 +
+                      minute * 60 + second - east;
     if (seconds < 0 || seconds >= END_OF_9999)
         return false;
     *out_us = seconds * US_PER_SECOND + us;

@@ -33,11 +33,9 @@ static bool calendar(const char *text, int64_t *out_seconds)
     memcpy(copy, text, 19);
     copy[19] = '\0';
     copy[10] = 'T';
-    if (sscanf(copy, "%4d-%2d-%2dT%2d:%2d:%2d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
-               &tm.tm_hour, &tm.tm_min, &tm.tm_sec) != 6)
+    const char *end = strptime(copy, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (end == NULL || *end != '\0')
         return false;
-    tm.tm_year -= 1900;
-    tm.tm_mon -= 1;
     again = tm;
     *out_seconds = timegm(&again);
     return again.tm_year == tm.tm_year && again.tm_mon == tm.tm_mon &&
@@ -45,30 +43,42 @@ static bool calendar(const char *text, int64_t *out_seconds)
            again.tm_min == tm.tm_min && again.tm_sec == tm.tm_sec;
 }
 
+/* Microseconds of ".5"; moves `zone` behind it. False for a point without a digit. */
+static bool fraction(const char **zone, const char *end, int64_t *out_us)
+{
+    int64_t unit = 100000;
+    const char *p = *zone;
+
+    *out_us = 0;
+    if (p == end || *p != '.')
+        return true;
+    for (p++; p < end && isdigit((unsigned char)*p); p++, unit /= 10)
+        *out_us += (*p - '0') * unit;
+    bool good = p > *zone + 1;
+    *zone = p;
+    return good;
+}
+
+static bool offset(const char *zone, size_t len, int64_t *out_east)
+{
+    *out_east = 0;
+    if (!looks_like(zone, len, "+00:00"))
+        return looks_like(zone, len, "Z");
+    int hours = (zone[1] - '0') * 10 + zone[2] - '0';
+    int minutes = (zone[4] - '0') * 10 + zone[5] - '0';
+    *out_east = (*zone == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
+    return hours < 24 && minutes < 60;
+}
+
 static bool expected(const char *text, size_t len, int64_t *out_us)
 {
-    size_t tail = 19;
-    int64_t seconds, us = 0, unit = 100000, east = 0;
+    const char *zone = text + 19, *end = text + len;
+    int64_t seconds, us, east;
 
     if (len < 20 || !looks_like(text, 19, "0000-00-00T00:00:00") ||
-        !calendar(text, &seconds))
+        !calendar(text, &seconds) || !fraction(&zone, end, &us) ||
+        !offset(zone, (size_t)(end - zone), &east))
         return false;
-    if (text[tail] == '.') {
-        if (++tail == len || !isdigit((unsigned char)text[tail]))
-            return false;
-        for (; tail < len && isdigit((unsigned char)text[tail]); tail++, unit /= 10)
-            us += (text[tail] - '0') * unit;
-    }
-    const char *zone = text + tail;
-    if (looks_like(zone, len - tail, "+00:00")) {
-        int hours = (zone[1] - '0') * 10 + zone[2] - '0';
-        int minutes = (zone[4] - '0') * 10 + zone[5] - '0';
-        if (hours > 23 || minutes > 59)
-            return false;
-        east = (*zone == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
-    } else if (!looks_like(zone, len - tail, "Z")) {
-        return false;
-    }
     *out_us = (seconds - east) * 1000000 + us;
     return *out_us >= 0 && *out_us < INT64_C(253402300800) * 1000000;
 }
