@@ -159,8 +159,12 @@ format: ## rewrite the sources with clang-format 14
 format-check:
 	@CLANG_FORMAT=$(CLANG_FORMAT) tests/house/format $(HAND_WRITTEN)
 
-lint: deps-check $(GEN_DEFS) $(GEN_C) ## clang-tidy, cppcheck and gcc -fanalyzer
+lint: deps-check lint-openapi $(GEN_DEFS) $(GEN_C) ## clang-tidy, cppcheck, gcc -fanalyzer; the contract
 	@CPPFLAGS='$(CPPFLAGS)' tests/house/lint $(MAIN) $(SOURCES) openapi/gen_routes.c
+
+.PHONY: lint-openapi
+lint-openapi: ## the contract against the code, Redocly and Spectral
+	@tests/house/openapi
 
 SANITIZE := -fno-omit-frame-pointer -fno-sanitize-recover=all
 

@@ -51,6 +51,12 @@ void *exchange_target(void *cls, const char *target, struct MHD_Connection *mhd)
     return NULL;
 }
 
+static void make_request_id(struct http *http, char out[REQUEST_ID_MAX + 1])
+{
+    snprintf(out, REQUEST_ID_MAX + 1, "%s-%" PRIx64, http->id_prefix,
+             ++http->next_request_id);
+}
+
 /* The client's own id where it is a sane token, so that its log and ours can be joined.
  */
 static void name_request(struct request *req)
@@ -64,8 +70,7 @@ static void name_request(struct request *req)
             len)
         memcpy(req->id, given, len + 1);
     else
-        snprintf(req->id, sizeof req->id, "%s-%" PRIx64, req->http->id_prefix,
-                 ++req->http->next_request_id);
+        make_request_id(req->http, req->id);
 }
 
 static struct request *request_new(struct http *http, struct connection *c,
@@ -310,21 +315,35 @@ enum MHD_Result exchange_step(void *cls, struct MHD_Connection *mhd, const char 
     return MHD_YES;
 }
 
+/* 408 as bytes, for a connection whose request libmicrohttpd has not got. */
+static void add_timeout_reply(struct buf *b, struct connection *c)
+{
+    CLEANUP(buf_release) struct buf problem = BUF_INIT;
+    char id[REQUEST_ID_MAX + 1];
+
+    if (c->request != NULL)
+        snprintf(id, sizeof id, "%s", c->request->id);
+    else
+        make_request_id(c->http, id);
+    buf_addf(&problem,
+             "{\"type\":\"urn:belay:problem:%s\",\"title\":\"%s\",\"status\":408,"
+             "\"detail\":\"the %s took too long\",\"code\":\"%s\",\"request_id\":\"%s\"}",
+             err_code(ERR_REQUEST_TIMEOUT), err_title(ERR_REQUEST_TIMEOUT),
+             c->phase == PHASE_BODY ? "body" : "head", err_code(ERR_REQUEST_TIMEOUT), id);
+    buf_addf(b,
+             "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nX-Request-Id: %s\r\n"
+             "Content-Type: application/problem+json\r\nContent-Length: %zu\r\n\r\n%s",
+             id, problem.len, problem.text);
+}
+
 /* libmicrohttpd has sent nothing for a request whose head or body is still coming, so a
  * few bytes of ours cannot get between its own. */
 void exchange_too_slow(struct connection *c)
 {
     CLEANUP(buf_release) struct buf b = BUF_INIT;
-    static const char problem[] =
-        "{\"type\":\"urn:belay:problem:request-timeout\",\"title\":\"The request did not "
-        "arrive in time\",\"status\":408,\"code\":\"request-timeout\"}";
 
     if (c->phase == PHASE_HEAD || c->phase == PHASE_BODY) {
-        buf_addf(
-            &b,
-            "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n"
-            "Content-Type: application/problem+json\r\nContent-Length: %zu\r\n\r\n%s",
-            sizeof problem - 1, problem);
+        add_timeout_reply(&b, c);
         send(c->fd, b.text, b.len, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (c->request != NULL)
             c->request->status = 408;

@@ -214,6 +214,7 @@ static void is_cut_in_time(const char *first, const char *then, int wanted)
     int64_t ms = drip(fd, then);
     cr_assert_eq(peer_hear_all(fd, &status), wanted != 0);
     cr_assert_eq(status, wanted, "%d", status);
+    cr_assert(wanted == 0 || strstr(peer_text(), "\"code\":\"request-timeout\"") != NULL);
     cr_assert(ms >= 900 && ms <= 2000, "after %d ms", (int)ms);
     close(fd);
     server_stop(&s);
