@@ -12,6 +12,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+/* The options that stand in no table of a verb: the first is for all, the others are for
+ * the verbs that ask a server. */
 static const struct verb_option common[] = {
     {"help", NULL, "this text", OPTION_YES, NULL},
     {"url", "URL", "the server; else BELAY_URL, else " CLIENT_URL, OPTION_TEXT, NULL},
@@ -53,6 +55,7 @@ static const struct verb_option *find_option(const struct verb *verb, const char
     return verb->is_client || o == &common[0] ? o : NULL;
 }
 
+/* The nearest among its own options and the common ones. */
 static bool unknown_option(const struct call *call, const char *name, size_t len)
 {
     const char *words[GIVEN_MAX];
@@ -73,6 +76,8 @@ static bool unknown_option(const struct call *call, const char *name, size_t len
     return false;
 }
 
+/* JSON's numbers and no others: strtod() alone would take "inf", "0x10" and " 1", and the
+ * server would answer that the body is not JSON. */
 static bool is_number(const char *text, bool whole)
 {
     char *end;
@@ -120,6 +125,8 @@ static bool add_given(struct call *call, const struct verb_option *o, const char
     return true;
 }
 
+/* --name VALUE, --name=VALUE or --name; *i moves on when the value is the next argument,
+ * whatever it begins with, so that --priority -5 works. */
 static bool take_option(struct call *call, int argc, char **argv, int *i)
 {
     const char *name = argv[*i] + 2, *value = NULL;
@@ -144,6 +151,7 @@ static bool take_option(struct call *call, int argc, char **argv, int *i)
     return add_given(call, o, value);
 }
 
+/* What is no option: ids, names, args. */
 static bool take_word(struct call *call, const char *word)
 {
     if (call->n_words < call->verb->most_words && call->n_words < WORDS_MAX) {
@@ -163,6 +171,7 @@ static const char *server_url(const struct call *call)
     return url != NULL && url[0] != '\0' ? url : CLIENT_URL;
 }
 
+/* "-" alone is a word: it stands for stdin. */
 static bool take_argument(struct call *call, int argc, char **argv, int *i)
 {
     if (strcmp(argv[*i], "-h") == 0)
@@ -200,6 +209,7 @@ bool call_parse(struct call *call, const struct verb *verb, int argc, char **arg
 
 /* -- what was given ------------------------------------------------------------------ */
 
+/* The last one wins, so that an alias can set what the call then overrides. */
 static const struct given *last_given(const struct call *call, const char *option)
 {
     for (int i = call->n_given - 1; i >= 0; i--) {
@@ -240,6 +250,7 @@ bool call_job_id(const struct call *call, int64_t *out)
     return false;
 }
 
+/* Every value of an option that may be given more than once. */
 static void add_list(const struct call *call, const struct verb_option *o,
                      struct buf *out)
 {

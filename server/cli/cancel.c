@@ -54,6 +54,8 @@ static const char *words_of(const char *result)
     return result;
 }
 
+/* One line: the job, what happened, which receipt to look at, and the task's last words.
+ */
 static void tell(const struct call *call, const struct answer *a)
 {
     CLEANUP(buf_release) struct buf text = BUF_INIT;
@@ -75,6 +77,8 @@ static void tell(const struct call *call, const struct answer *a)
     puts(text.text);
 }
 
+/* 202 is success when nobody wanted to wait, and not when somebody did: what comes after
+ * "belay cancel 33 --abort --wait 10 &&" relies on the job having stopped. */
 static int finish(const struct call *call, const struct answer *a)
 {
     if (!call->json)
@@ -86,6 +90,7 @@ static int finish(const struct call *call, const struct answer *a)
     return 1;
 }
 
+/* In the body, because a reason of 1,024 characters may not fit into a URI. */
 static int run_cancel(const struct call *call)
 {
     CLEANUP(answer_release) struct answer a = ANSWER_INIT;
@@ -103,6 +108,7 @@ static int run_cancel(const struct call *call)
     return code == 0 ? finish(call, &a) : code;
 }
 
+/* In the query, because a body of DELETE has no meaning in HTTP. */
 static int run_delete(const struct call *call)
 {
     CLEANUP(answer_release) struct answer a = ANSWER_INIT;

@@ -1,4 +1,8 @@
-/* Which verb, and its help. */
+/* Which verb, and its help.
+ *
+ * `serve` and `migrate` are in the table, so that help and completion know them, but have
+ * no function: main runs them, because only main may see the parts of the service. A
+ * verb without a function therefore takes settings, and its help lists them. */
 #include "server/cli/cli.h"
 
 #include "server/cli/client.h"
@@ -12,6 +16,7 @@
 
 enum { EXIT_USAGE = 2 };
 
+/* To stdout when it was asked for, to stderr when it is the answer to wrong usage. */
 static void print_overview(FILE *out)
 {
     fputs("Belay runs jobs, and can really stop them.\n\nusage: belay VERB ...\n\n", out);
@@ -39,6 +44,7 @@ const struct verb verb_help = {
     .run = run_help,
 };
 
+/* Like git: the nearest verb is named, never run. */
 static int unknown_verb(const char *typed)
 {
     const char *names[64], *meant;
@@ -91,6 +97,8 @@ enum cli_mode cli_take_mode(int *argc, char **argv)
     return CLI_RUN;
 }
 
+/* Output that cannot be written (a full disk, a closed pipe) is a failure, too: a script
+ * must not go on with half a list. */
 static int run_verb(const struct verb *verb, int argc, char **argv)
 {
     struct call call;
@@ -118,6 +126,7 @@ int cli_main(int argc, char **argv)
         print_overview(stderr);
         return EXIT_USAGE;
     }
+    /* The two words that people try on any program. */
     if (strcmp(name, "--version") == 0)
         name = "version";
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)

@@ -48,6 +48,7 @@ void client_escape(struct buf *out, const char *text)
     curl_free(escaped);
 }
 
+/* Less than what came makes libcurl give up with CURLE_WRITE_ERROR. */
 static size_t take_bytes(char *bytes, size_t size, size_t n, void *arg)
 {
     struct buf *text = arg;
@@ -56,6 +57,7 @@ static size_t take_bytes(char *bytes, size_t size, size_t n, void *arg)
     return text->failed ? 0 : size * n;
 }
 
+/* Belay's own problem documents are application/problem+json. */
 static bool set_headers(const struct question *q, struct curl_slist **headers)
 {
     char prefer[64];
@@ -70,6 +72,8 @@ static bool set_headers(const struct question *q, struct curl_slist **headers)
     return *headers != NULL;
 }
 
+/* The deadline grows with the wait that was asked for: the server may use all of it. Only
+ * http and https: BELAY_URL must not be a way to read files. */
 static void set_options(CURL *curl, const struct question *q, const char *url,
                         struct answer *out)
 {
@@ -169,6 +173,7 @@ bool client_exchange(const struct call *call, const struct question *q,
     return true;
 }
 
+/* 503 is the server's way to say what no server at all means: not now, later. */
 int client_report(const struct call *call, const struct answer *a)
 {
     if (call->json && a->json != NULL) {
@@ -211,6 +216,7 @@ int client_ask_job(const struct call *call, const char *rest, const struct quest
 
 /* -- waiting ------------------------------------------------------------------------- */
 
+/* An error ends the wait as well; what it is, is reported. */
 static bool goes_on(const struct answer *a)
 {
     const char *status = json_text(a->json, "status");
@@ -229,7 +235,7 @@ int client_ask_end(const struct call *call, int64_t job_id, int64_t seconds,
 
     buf_addf(&path, "/jobs/%" PRId64, job_id);
     q.path = path.text;
-    for (;;) {
+    for (;;) { /* ends at end_ms, or when client_exchange() has its deadline */
         q.wait_seconds = (left_ms + MS_PER_SECOND - 1) / MS_PER_SECOND;
         answer_release(out);
         if (!client_exchange(call, &q, out, &why))

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+/* serve's settings are left out: their names are too many to be of use after a TAB. */
 static void print_options(const struct verb *verb)
 {
     for (const struct verb_option *o = verb->options; o != NULL && o->name != NULL; o++)

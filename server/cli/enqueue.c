@@ -29,6 +29,7 @@ static const struct verb_option options[] = {
     WAIT_OPTION("wait for its end; exit code 1 unless it succeeds in that time"),
     {.name = NULL}};
 
+/* The limit only stops what is endless; how large args may be is the server's to say. */
 static void read_stdin(struct buf *out)
 {
     char chunk[8192];
@@ -80,6 +81,8 @@ static int tell_end(const struct call *call, const json_t *job)
     return 1;
 }
 
+/* The job is in when this begins, so its id is told first: whoever interrupts the wait
+ * can still ask for it. POST itself does not wait, for the same reason. */
 static int wait_for_end(const struct call *call, const json_t *job)
 {
     CLEANUP(answer_release) struct answer end = ANSWER_INIT;
@@ -94,6 +97,8 @@ static int wait_for_end(const struct call *call, const json_t *job)
     return tell_end(call, end.json);
 }
 
+/* The args were checked to be one JSON object, so they can stand in the text as they are.
+ */
 static void write_body(const struct call *call, const struct buf *args, struct buf *body)
 {
     buf_adds(body, "{\"task\":");

@@ -1,4 +1,5 @@
-/* The verbs that read jobs, and retry. */
+/* The verbs that read jobs, and retry. Each is a question and what to print of its
+ * answer; filters go to the server as they were typed, which knows what is right. */
 #include "server/cli/print.h"
 #include "server/cli/verbs.h"
 #include "server/core/cleanup.h"
@@ -103,6 +104,8 @@ static int list_page(const struct call *call, struct buf *cursor)
     return 0;
 }
 
+/* Without --all one page, so that `belay list` is quick with a million jobs; that there
+ * is more goes to stderr, where it does not become part of the data. */
 static int run_list(const struct call *call)
 {
     CLEANUP(buf_release) struct buf cursor = BUF_INIT;

@@ -1,4 +1,6 @@
-/* The verbs that ask no server, and those that main runs. */
+/* The verbs that ask no server, and those that main runs. `belay config` reads the
+ * settings as `belay serve` would, here and now; it takes no flags of serve but --config,
+ * because `belay serve --print-config` is there for the whole command line. */
 #include "server/cli/verbs.h"
 #include "server/core/cleanup.h"
 #include "server/core/config.h"

@@ -19,6 +19,7 @@ const char *json_text(const json_t *object, const char *key)
     return text != NULL ? text : "";
 }
 
+/* An escape character in a job's message would reach the terminal of whoever looks. */
 static void add_plain(struct buf *out, const char *text)
 {
     for (; *text != '\0'; text++) {
@@ -68,6 +69,7 @@ void print_words(struct buf *out, const json_t *value)
 
 /* -- colour -------------------------------------------------------------------------- */
 
+/* https://no-color.org: any value but the empty one turns it off. */
 static bool use_colour(void)
 {
     const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
@@ -93,6 +95,7 @@ static const char *colour_of(const char *key, const char *text)
     return "";
 }
 
+/* Padded inside of the colour, so that the escape sequences do not count as width. */
 static void put_cell(const char *key, const char *text, int width)
 {
     const char *colour = colour_of(key, text);
@@ -119,6 +122,7 @@ static void cell_words(struct buf *out, const json_t *row, const struct column *
     }
 }
 
+/* The widest cell of a column; rows are in memory anyway. */
 static int width_of(const json_t *rows, const struct column *column)
 {
     CLEANUP(buf_release) struct buf text = BUF_INIT;
@@ -134,6 +138,7 @@ static int width_of(const json_t *rows, const struct column *column)
     return (int)width;
 }
 
+/* The titles when row is NULL. The last column is not padded: no line ends in blanks. */
 static void print_row(const json_t *row, const struct column *columns, const int *widths)
 {
     CLEANUP(buf_release) struct buf text = BUF_INIT;
@@ -161,6 +166,7 @@ void print_table(const json_t *rows, const struct column *columns)
 
 /* -- one job ------------------------------------------------------------------------- */
 
+/* A job has 22 members, and most say nothing most of the time; --json has them all. */
 static bool says_nothing(const json_t *value)
 {
     return json_is_null(value) || (json_is_array(value) && json_array_size(value) == 0) ||
@@ -187,6 +193,8 @@ void print_job(json_t *job)
 
 /* -- problems ------------------------------------------------------------------------ */
 
+/* detail (code), as RFC 9457 means it: the detail is for people, the code for programs.
+ * What is no problem document (a proxy answered) is told by its status. */
 void print_problem(const struct call *call, const struct answer *a)
 {
     CLEANUP(buf_release) struct buf text = BUF_INIT;

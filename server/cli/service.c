@@ -1,4 +1,5 @@
-/* The verbs that ask about the service itself. */
+/* The verbs that ask about the service itself. The tables name their columns by the keys
+ * of the API, so a new key is one more pair here. */
 #include "server/cli/print.h"
 #include "server/cli/verbs.h"
 #include "server/core/cleanup.h"
@@ -28,7 +29,7 @@ static int run_tasks(const struct call *call)
 static int run_queues(const struct call *call)
 {
     static const struct column columns[] = {
-        {"QUEUE", "name"},          {"PAUSED", "paused"},   {"TODO", "todo"},
+        {"QUEUE", "name"},          {"PAUSED", "paused"},   {"TO DO", "todo"},
         {"SCHEDULED", "scheduled"}, {"BLOCKED", "blocked"}, {"DOING", "doing"},
         {"SUCCEEDED", "succeeded"}, {"FAILED", "failed"},   {"CANCELLED", "cancelled"},
         {"ABORTED", "aborted"},     {.title = NULL}};

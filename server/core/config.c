@@ -44,6 +44,7 @@ static const char *const flags[] = {
 
 /* -- one value ----------------------------------------------------------------------- */
 
+/* The words stand in the help of the row, so that what is shown is what is checked. */
 const char *config_words(const struct setting *s)
 {
     static const char *const closed[] = {"log_format", "log_level"};
@@ -69,6 +70,7 @@ static bool is_word_of(const char *text, const char *words)
     return false;
 }
 
+/* YAML 1.1 has these words; 1 and 0 are what people put into variables. */
 static bool parse_bool(const char *text, bool *out)
 {
     static const char *const yes[] = {"true", "yes", "on", "1"};
@@ -84,6 +86,7 @@ static bool parse_bool(const char *text, bool *out)
     return false;
 }
 
+/* strtoll() alone would take " 1" and "+1". */
 static bool parse_int(const char *text, int64_t *out)
 {
     char *end;
@@ -120,6 +123,7 @@ static enum err set_bool(struct config *c, const struct setting *s, const char *
     return ERR_CONFIG;
 }
 
+/* The value of a secret is never in the words: only closed lists can be wrong. */
 static enum err set_text(struct config *c, const struct setting *s, const char *text,
                          const char *where, struct buf *why)
 {
@@ -149,6 +153,7 @@ enum err config_set(struct config *c, const struct setting *s, const char *text,
     return set_text(c, s, text, where, why);
 }
 
+/* Through the same checks: a default that is out of its range is found by any start. */
 static enum err set_defaults(struct config *c, struct buf *why)
 {
     enum err e = ERR_OK;
@@ -269,6 +274,7 @@ static enum err unknown_flag(const char *arg, struct buf *why)
     return ERR_USAGE;
 }
 
+/* --no-x is looked at second: a setting may have a name that begins with no-. */
 static enum err parse_flag(const char *arg, struct flag *out, struct buf *why)
 {
     size_t len = strcspn(arg, "=");
@@ -310,6 +316,8 @@ static enum err flag_value(const struct flag *f, int argc, char **argv, int *i,
 typedef enum err on_flag_fn(struct config *c, const struct flag *f, const char *value,
                             struct buf *why);
 
+/* The flags are gone through twice: for --config before the file is read, and for the
+ * settings after the environment, because they win. */
 static enum err each_flag(struct config *c, int argc, char **argv, on_flag_fn *on_flag,
                           struct buf *why)
 {
@@ -338,6 +346,7 @@ static enum err take_file(struct config *c, const struct flag *f, const char *va
     return c->file != NULL ? ERR_OK : ERR_NO_MEMORY;
 }
 
+/* The same mistake is wrong usage in a flag and wrong configuration elsewhere. */
 static enum err take_setting(struct config *c, const struct flag *f, const char *value,
                              struct buf *why)
 {

@@ -111,6 +111,7 @@ static bool is_repeated(yaml_document_t *doc, const yaml_node_t *root,
     return false;
 }
 
+/* Twice the same key is an error: YAML leaves open which one holds. */
 static enum err take_document(struct config *c, yaml_document_t *doc, struct buf *why)
 {
     const yaml_node_t *root = yaml_document_get_root_node(doc);
@@ -136,6 +137,7 @@ static enum err take_document(struct config *c, yaml_document_t *doc, struct buf
     return e;
 }
 
+/* One document; what stands after a "---" of its own is not ours. */
 static enum err parse(struct config *c, FILE *in, struct buf *why)
 {
     yaml_parser_t parser;

@@ -1,5 +1,6 @@
 /* What config.def says, in three forms: a configuration file, --help, and the page
- * docs/configuration.md. */
+ * docs/configuration.md. A secret is masked as a whole: connection strings hold passwords
+ * in more places than a mask could know. */
 #include "server/core/cleanup.h"
 #include "server/core/config_table.h"
 
@@ -98,6 +99,7 @@ static const char page_head[] =
     "|\n"
     "|---|---|---|---|---|---|\n";
 
+/* What may stand there, for the table. */
 static void print_range(const struct setting *s, FILE *out)
 {
     const char *words = config_words(s);
