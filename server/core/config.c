@@ -285,6 +285,8 @@ static enum err parse_flag(const char *arg, struct flag *out, struct buf *why)
     snprintf(out->name, sizeof out->name, "%.*s", (int)len - 2, arg + 2);
     if (strcmp(out->name, "config") == 0)
         return ERR_OK;
+    if (strcmp(out->name, "no-listen") == 0) /* the short word that the field knows */
+        snprintf(out->name, sizeof out->name, "no-listen-notify");
     out->setting = setting_of_flag(out->name);
     if (out->setting == NULL && strncmp(out->name, "no-", 3) == 0) {
         const struct setting *s = setting_of_flag(out->name + 3);

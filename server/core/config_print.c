@@ -77,7 +77,7 @@ static const char page_head[] =
     "Each setting can be given in four ways. The first that is there wins:\n"
     "\n"
     "1. a flag of `belay serve`: `--port 8080`, `--port=8080`; for yes or no\n"
-    "   `--listen-notify` and `--no-listen-notify`\n"
+    "   `--listen-notify` and `--no-listen-notify` (or `--no-listen`)\n"
     "2. an environment variable; one that is set to nothing counts as not set\n"
     "3. the file that `--config FILE` or `BELAY_CONFIG` names, in YAML. It may also\n"
     "   declare [commands](exec-tasks.md)\n"

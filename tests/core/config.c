@@ -385,7 +385,7 @@ Test(config, what_is_printed_masks_secrets_and_reads_back)
 {
     CLEANUP(free_ptr) char *first = NULL, *second = NULL;
     struct config c = loaded(ARGS("--database-url", "postgresql://u:hush@h/d", "--queues",
-                                  "a \"b\": {c}", "--no-listen-notify", "--port", "0"));
+                                  "a \"b\": {c}", "--no-listen", "--port", "0"));
 
     first = printed(&c);
     config_release(&c);
