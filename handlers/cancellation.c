@@ -10,14 +10,29 @@ static const char *or_null(const char *json)
     return json != NULL && *json != '\0' ? json : "null";
 }
 
+static void add_answer(struct buf *b, const char *result, const char *job,
+                       const char *cancellation)
+{
+    buf_addf(b, "{\"result\":\"%s\",\"job\":%s,\"cancellation\":%s}", result,
+             or_null(job), or_null(cancellation));
+}
+
 void reply_answer(struct request *req, int status, const char *result, const char *job,
                   const char *cancellation)
 {
     CLEANUP(buf_release) struct buf b = BUF_INIT;
 
-    buf_addf(&b, "{\"result\":\"%s\",\"job\":%s,\"cancellation\":%s}", result,
-             or_null(job), or_null(cancellation));
+    add_answer(&b, result, job, cancellation);
     req_reply(req, status, NULL, b.text, b.len);
+}
+
+const struct first_answer *first_aborting(struct request *req, const struct db_rows *rows)
+{
+    CLEANUP(buf_release) struct buf b = BUF_INIT;
+
+    add_answer(&b, "aborting", row_text(rows, 0, ANSWER_JOB),
+               row_text(rows, 0, ANSWER_CANCELLATION));
+    return first_answer(req, 202, row_text(rows, 0, ANSWER_ETAG), b.text);
 }
 
 struct refusal {

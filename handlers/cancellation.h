@@ -30,6 +30,10 @@ struct cancel_options {
 void reply_answer(struct request *req, int status, const char *result, const char *job,
                   const char *cancellation);
 
+/* The 202 of an abort that was asked for, for a request that waits. */
+const struct first_answer *first_aborting(struct request *req,
+                                          const struct db_rows *rows);
+
 /* The problem of a result that is a refusal ("job-running", "job-not-found", ...); job
  * and cancellation go along. */
 void reply_refusal(struct request *req, const char *result, const char *status,

@@ -32,16 +32,15 @@ static void reply_waited(struct request *req, const struct db_rows *rows)
                      row_text(rows, 0, ANSWER_CANCELLATION));
 }
 
-static void look_again(struct request *req, int64_t job_id)
+static void look_again(struct request *req, int64_t job_id,
+                       const struct first_answer *first)
 {
     struct db_value *v = submit_values(req, SQL_cancellation_outcome, 1);
     const char *location = req_reply_header(req, "Location");
 
     v[0] = db_int(job_id);
-    v[1] = db_int(location != NULL ? strtoll(strrchr(location, '/') + 1, NULL, 10) : 0);
-    enum err e = submit(req, LANE_READ, SQL_cancellation_outcome, 1, v, reply_waited);
-    if (e != ERR_OK)
-        req_error(req, e);
+    v[1] = db_int(strtoll(strrchr(location, '/') + 1, NULL, 10));
+    submit_again(req, SQL_cancellation_outcome, v, reply_waited, first);
 }
 
 static void reply_aborting(struct request *req, const struct db_rows *rows)
@@ -55,7 +54,7 @@ static void reply_aborting(struct request *req, const struct db_rows *rows)
     tell_worker(req, rows, &opt);
     set_receipt_location(req, job_id, row_int(rows, 0, ANSWER_N));
     if (seconds > 0)
-        wait_for_end(req, job_id, seconds, look_again);
+        wait_for_end(req, job_id, seconds, look_again, first_aborting(req, rows));
     else
         reply_answer(req, 202, "aborting", row_text(rows, 0, ANSWER_JOB),
                      row_text(rows, 0, ANSWER_CANCELLATION));

@@ -37,12 +37,13 @@ static enum err ask(struct request *req, int64_t job_id, reply_fn *reply)
     return submit(req, LANE_READ, SQL_job_get, 1, v, reply);
 }
 
-static void look_again(struct request *req, int64_t job_id)
+static void look_again(struct request *req, int64_t job_id,
+                       const struct first_answer *first)
 {
-    enum err e = ask(req, job_id, reply_job);
+    struct db_value *v = submit_values(req, SQL_job_get, 1);
 
-    if (e != ERR_OK)
-        req_error(req, e);
+    v[0] = db_int(job_id);
+    submit_again(req, SQL_job_get, v, reply_job, first);
 }
 
 /* The first look of a request that waits: only a job that has not ended is waited for. */
@@ -53,7 +54,7 @@ static void reply_or_wait(struct request *req, const struct db_rows *rows)
 
     if ((strcmp(status, "todo") == 0 || strcmp(status, "doing") == 0) &&
         req_wait_seconds(req, &seconds) == ERR_OK)
-        wait_for_end(req, row_int(rows, 0, JOB_ID), seconds, look_again);
+        wait_for_end(req, row_int(rows, 0, JOB_ID), seconds, look_again, NULL);
     else
         reply_job(req, rows);
 }

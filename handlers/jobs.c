@@ -147,23 +147,17 @@ static void fail_already_enqueued(struct request *req, const struct db_rows *row
 
 static void reply_waited(struct request *req, const struct db_rows *rows)
 {
-    if (rows->count == 0) { /* it ended, and somebody removed it meanwhile */
-        req_error(req, req_fail(req, ERR_JOB_NOT_FOUND,
-                                "the job was created, ended and removed"));
-        return;
-    }
     set_etag(req, row_text(rows, 0, 3));
     req_reply(req, 201, NULL, row_text(rows, 0, 4), (size_t)row_len(rows, 0, 4));
 }
 
-static void look_again(struct request *req, int64_t job_id)
+static void look_again(struct request *req, int64_t job_id,
+                       const struct first_answer *first)
 {
     struct db_value *v = submit_values(req, SQL_job_get, 1);
 
     v[0] = db_int(job_id);
-    enum err e = submit(req, LANE_READ, SQL_job_get, 1, v, reply_waited);
-    if (e != ERR_OK)
-        req_error(req, e);
+    submit_again(req, SQL_job_get, v, reply_waited, first);
 }
 
 static void wake_workers(struct request *req, const char *queue, int n, bool scheduled)
@@ -185,7 +179,9 @@ static void reply_created(struct request *req, const struct db_rows *rows)
     wake_workers(req, "", 1, row_bool(rows, 0, INSERTED_SCHEDULED));
     req_set_header(req, "Location", req_printf(req, "/jobs/%" PRId64, id));
     if (req_wait_seconds(req, &wait_seconds) == ERR_OK && wait_seconds > 0) {
-        wait_for_end(req, id, wait_seconds, look_again);
+        wait_for_end(req, id, wait_seconds, look_again,
+                     first_answer(req, 201, row_text(rows, 0, INSERTED_ETAG),
+                                  row_text(rows, 0, INSERTED_JOB)));
         return;
     }
     set_etag(req, row_text(rows, 0, INSERTED_ETAG));

@@ -9,6 +9,7 @@ struct submission {
     struct request *req;
     reply_fn *reply;
     enum sql sql;
+    const struct first_answer *first; /* NULL: nothing was committed before */
 };
 
 struct db_value *submit_values(struct request *req, enum sql sql, int n_rows)
@@ -17,15 +18,14 @@ struct db_value *submit_values(struct request *req, enum sql sql, int n_rows)
                      (size_t)n_rows * (size_t)sql_params(sql) * sizeof(struct db_value));
 }
 
-static void on_done(void *arg, const struct db_rows *rows, enum err why,
-                    const char *message)
+static void reply_first(struct request *req, const struct first_answer *first)
 {
-    const struct submission *s = arg;
+    set_etag(req, first->etag);
+    req_reply(req, first->status, NULL, first->body, strlen(first->body));
+}
 
-    if (why == ERR_OK) {
-        s->reply(s->req, rows);
-        return;
-    }
+static void fail(const struct submission *s, enum err why, const char *message)
+{
     if (why == ERR_INTERNAL || why == ERR_INVALID)
         log_error(sql_name(s->sql), "request=%s failed=%s", req_id(s->req),
                   log_quoted(message));
@@ -34,19 +34,62 @@ static void on_done(void *arg, const struct db_rows *rows, enum err why,
     req_error(s->req, why);
 }
 
-enum err submit(struct request *req, enum lane lane, enum sql sql, int n_rows,
-                const struct db_value *values, reply_fn *reply)
+static void on_done(void *arg, const struct db_rows *rows, enum err why,
+                    const char *message)
 {
-    struct submission *s = req_alloc(req, sizeof *s);
+    const struct submission *s = arg;
+
+    if (s->first != NULL && (why != ERR_OK || rows->count == 0))
+        reply_first(s->req, s->first);
+    else if (why == ERR_OK)
+        s->reply(s->req, rows);
+    else
+        fail(s, why, message);
+}
+
+static enum err submit_one(struct submission submission, enum lane lane, int n_rows,
+                           const struct db_value *values)
+{
+    struct submission *s = req_alloc(submission.req, sizeof *s);
     struct db_op op = {.lane = lane,
-                       .sql = sql,
+                       .sql = submission.sql,
                        .n_rows = n_rows,
                        .values = values,
                        .done = on_done,
                        .arg = s};
 
-    *s = (struct submission){.req = req, .reply = reply, .sql = sql};
-    return db_submit(req_app(req)->lanes, &op);
+    *s = submission;
+    return db_submit(req_app(s->req)->lanes, &op);
+}
+
+enum err submit(struct request *req, enum lane lane, enum sql sql, int n_rows,
+                const struct db_value *values, reply_fn *reply)
+{
+    return submit_one((struct submission){.req = req, .reply = reply, .sql = sql}, lane,
+                      n_rows, values);
+}
+
+void submit_again(struct request *req, enum sql sql, const struct db_value *values,
+                  reply_fn *reply, const struct first_answer *first)
+{
+    struct submission s = {.req = req, .reply = reply, .sql = sql, .first = first};
+    enum err e = submit_one(s, LANE_READ, 1, values);
+
+    if (e != ERR_OK && first != NULL)
+        reply_first(req, first);
+    else if (e != ERR_OK)
+        req_error(req, e);
+}
+
+const struct first_answer *first_answer(struct request *req, int status, const char *etag,
+                                        const char *body)
+{
+    struct first_answer *first = req_alloc(req, sizeof *first);
+
+    *first = (struct first_answer){.status = status,
+                                   .etag = req_strdup(req, etag, strlen(etag)),
+                                   .body = req_strdup(req, body, strlen(body))};
+    return first;
 }
 
 void set_etag(struct request *req, const char *etag)

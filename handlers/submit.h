@@ -21,6 +21,20 @@ struct db_value *submit_values(struct request *req, enum sql sql, int n_rows);
 enum err submit(struct request *req, enum lane lane, enum sql sql, int n_rows,
                 const struct db_value *values, reply_fn *reply) MUST_CHECK;
 
+/* What a request that waits answers when there is nothing newer to tell: its change has
+ * been committed, whatever becomes of the database or of the job. Copies the texts. */
+struct first_answer {
+    int status;
+    const char *etag, *body;
+};
+const struct first_answer *first_answer(struct request *req, int status, const char *etag,
+                                        const char *body);
+
+/* The second look of a request that has waited: one row of the read lane. Answers `first`
+ * when it fails or finds nothing; NULL: then it fails. */
+void submit_again(struct request *req, enum sql sql, const struct db_value *values,
+                  reply_fn *reply, const struct first_answer *first);
+
 /* Sets ETag from an etag column (which has no quotes). */
 void set_etag(struct request *req, const char *etag);
 

@@ -18,6 +18,7 @@ struct waiter {
     struct waiter *next; /* in its bucket */
     int64_t job_id, end_ms;
     wait_fn *then;
+    const struct first_answer *first;
     bool asking; /* a status statement is under way: its reply goes on */
     bool ended;  /* heard of the end while asking */
     struct db_value id;
@@ -53,7 +54,7 @@ static void settle(struct waiter *waiter)
 {
     forget(req_app(waiter->req)->waiters, waiter);
     req_timer_stop(waiter->req);
-    waiter->then(waiter->req, waiter->job_id);
+    waiter->then(waiter->req, waiter->job_id, waiter->first);
 }
 
 static bool is_terminal(const char *status)
@@ -111,7 +112,8 @@ static void arm(struct waiter *waiter)
     req_timer_start(waiter->req, left_ms < POLL_MS ? left_ms : POLL_MS, on_timer, waiter);
 }
 
-void wait_for_end(struct request *req, int64_t job_id, int64_t seconds, wait_fn *then)
+void wait_for_end(struct request *req, int64_t job_id, int64_t seconds, wait_fn *then,
+                  const struct first_answer *first)
 {
     struct waiters *w = req_app(req)->waiters;
     struct waiter *waiter = req_alloc(req, sizeof *waiter);
@@ -122,7 +124,8 @@ void wait_for_end(struct request *req, int64_t job_id, int64_t seconds, wait_fn 
                               .job_id = job_id,
                               .id = db_int(job_id),
                               .end_ms = clock_ms() + seconds * MS_PER_SECOND,
-                              .then = then};
+                              .then = then,
+                              .first = first};
     *bucket = waiter;
     atomic_fetch_add(&w->n, 1);
     if (atomic_load(&w->released))

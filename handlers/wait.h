@@ -14,9 +14,13 @@
 
 #include "handlers/app.h"
 
-typedef void wait_fn(struct request *req, int64_t job_id);
+/* `first` is what the handler gave: its answer when the second look fails. */
+struct first_answer;
+typedef void wait_fn(struct request *req, int64_t job_id,
+                     const struct first_answer *first);
 
-void wait_for_end(struct request *req, int64_t job_id, int64_t seconds, wait_fn *then);
+void wait_for_end(struct request *req, int64_t job_id, int64_t seconds, wait_fn *then,
+                  const struct first_answer *first);
 
 enum err waiters_new(struct app *app, struct waiters **out_waiters) MUST_CHECK;
 /* True when somebody may wait for one of them: then the HTTP loop has to be woken. */
