@@ -129,7 +129,8 @@ enum job_result job_ok(struct job_ctx *ctx)
     return JOB_SUCCEEDED;
 }
 
-/* PostgreSQL checks it again; a bad one must not spoil the batch of the others. */
+/* PostgreSQL checks it again; a bad one must not spoil the batch of the others. A number
+ * too large for a double is JSON; what stands behind it is left to PostgreSQL. */
 static bool is_json(const char *text, size_t len)
 {
     json_error_t error;
@@ -137,7 +138,7 @@ static bool is_json(const char *text, size_t len)
         json_loadb(text, len, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, &error);
 
     json_decref(value);
-    return value != NULL;
+    return value != NULL || json_error_code(&error) == json_error_numeric_overflow;
 }
 
 enum job_result job_ok_text(struct job_ctx *ctx, const char *json, int64_t len)
