@@ -34,12 +34,24 @@ char *text_of(const char *format, ...)
     return text;
 }
 
-/* Not through wait_for_something(): a test that takes long tells where it stands. */
+/* What was only looked at would fill the screen. */
+static void show_log(struct service *s)
+{
+    char *rest = NULL;
+
+    fprintf(stderr, "-- log of process %d\n", (int)s->pid);
+    for (char *line = strtok_r(text_of("%s", service_log(s)), "\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\n", &rest)) {
+        if (strstr(line, "method=GET") == NULL)
+            fprintf(stderr, "%s\n", line);
+    }
+}
+
 void look_again_or_fail(int looks, const char *what, const char *file, int line)
 {
     if (looks * LOOK_MS >= PATIENCE_MS) {
         for (int i = 0; i < n_services; i++)
-            fprintf(stderr, "-- log of service %d\n%s", i, service_log(services[i]));
+            show_log(services[i]);
         cr_assert_fail("%s:%d: never came true: %s", file, line, what);
     }
     sleep_ms(LOOK_MS);
@@ -128,12 +140,13 @@ void service_signal(struct service *s, int sig)
 
 int service_stop(struct service *s)
 {
-    if (!service_has_ended(s))
+    if (!service_has_ended(s)) {
         kill(s->pid, SIGTERM);
+        kill(s->pid, SIGCONT); /* a failed test may have left it paused */
+    }
     wait_until(service_has_ended(s));
     if (s->exit_code != 0)
-        fprintf(stderr, "-- log of a service that ended with %d\n%s", s->exit_code,
-                service_log(s));
+        show_log(s);
     return s->exit_code;
 }
 
