@@ -1,0 +1,151 @@
+/* What is asked about the service itself, and the life of a job in its events. */
+#include "tests/support/cluster.h"
+#include "tests/support/steered.h"
+
+#include <signal.h>
+#include <string.h>
+
+TestSuite(operation, .timeout = 90, .fini = service_stop_all);
+
+Test(operation, tasks_are_the_built_in_ones_and_the_declared_commands)
+{
+    struct service *s = service_start(cluster_database(), steered("--concurrency 0"));
+    struct reply *r = http_get(s, "/tasks");
+
+    expect_status(r, 200);
+    cr_expect_not_null(strstr(r->body, "\"name\":\"echo\""));
+    cr_expect_not_null(strstr(r->body, "\"name\":\"deaf\",\"description\":null"));
+}
+
+Test(operation, queues_count_what_is_in_them)
+{
+    struct service *s = service_start(cluster_database(), "--concurrency 0");
+    int64_t id = put_job(s, "{\"task\":\"echo\",\"queue\":\"q\"}");
+
+    put_job(s, "{\"task\":\"echo\",\"queue\":\"q\"}");
+    put_job(s, "{\"task\":\"echo\",\"queue\":\"q\",\"delay_seconds\":60}");
+    put_job(s, "{\"task\":\"echo\",\"queue\":\"q\",\"lock\":\"l\"}");
+    put_job(s, "{\"task\":\"echo\",\"queue\":\"q\",\"lock\":\"l\"}");
+    expect_status(http_post(s, NULL, "/jobs/%ld/cancel", id), 200);
+    struct reply *r = http_get(s, "/queues");
+    expect_status(r, 200);
+    expect_text(r, "queues.0.name", "q");
+    expect_text(r, "queues.0.scheduled", "1");
+    expect_text(r, "queues.0.blocked", "1");
+    expect_text(r, "queues.0.cancelled", "1");
+    expect_text(r, "queues.0.doing", "0");
+}
+
+Test(operation, workers_are_those_that_live)
+{
+    const char *url = cluster_database();
+    struct service *s =
+        service_start(url, "--concurrency 3 --node-name first --lease-seconds 2");
+    struct service *other = service_start(url, "--node-name second --lease-seconds 2");
+    struct reply *r = http_get(s, "/workers");
+
+    expect_status(r, 200);
+    expect_text(r, "workers.0.name", "first");
+    expect_text(r, "workers.0.concurrency", "3");
+    expect_text(r, "workers.0.alive", "true");
+    expect_text(r, "workers.1.name", "second");
+    expect_text(r, "workers.1.alive", "true");
+    cr_expect_eq(service_stop(other), 0);
+    r = http_get(s, "/workers");
+    expect_text(r, "workers.0.alive", "true");
+    cr_expect_str_neq(reply_text(r, "workers.1.alive"), "true", "%s", r->body);
+}
+
+Test(operation, a_node_without_its_database_lives_and_is_not_ready)
+{
+    struct service *s = service_start_unready(
+        "host=/nowhere-at-all user=nobody dbname=none", "--concurrency 1");
+    struct reply *r = http_get(s, "/readyz");
+
+    expect_status(http_get(s, "/livez"), 200);
+    expect_status(r, 503);
+    expect_text(r, "status", "unavailable");
+    expect_text(r, "database", "false");
+    expect_text(r, "migrated", "false");
+    cr_expect_not_null(reply_header(r, "Retry-After"));
+    expect_status(http_get(s, "/tasks"), 200);
+    expect_status(http_get(s, "/version"), 200);
+    r = http_get(s, "/jobs/1");
+    expect_status(r, 503);
+    expect_text(r, "code", "database-unavailable");
+}
+
+Test(operation, a_node_that_drains_is_not_ready_and_still_answers)
+{
+    struct service *s =
+        service_start(cluster_database(), "--concurrency 1 --drain-seconds 100");
+    int64_t id = put_sleeper(s);
+
+    service_signal(s, SIGTERM);
+    wait_until(http_get(s, "/readyz")->status == 503);
+    struct reply *r = http_get(s, "/readyz");
+    expect_text(r, "draining", "true");
+    expect_text(r, "database", "true");
+    expect_status(http_get(s, "/livez"), 200);
+    expect_text(look_at(s, id), "status", "doing");
+    int64_t later = put_job(s, "{\"task\":\"echo\"}");
+    expect_status(http_post(s, NULL, "/jobs/%ld/cancel?abort=true&wait=20", id), 200);
+    wait_until(service_has_ended(s));
+    cr_expect_gt(later, id);
+}
+
+Test(operation, a_second_signal_does_not_wait_for_jobs)
+{
+    const char *url = cluster_database();
+    struct service *s = service_start(url, "--concurrency 1 --drain-seconds 3600");
+    int64_t id = put_sleeper(s);
+
+    service_signal(s, SIGTERM);
+    wait_until(service_logged(s, "event=drain"));
+    service_signal(s, SIGTERM);
+    wait_until(service_has_ended(s));
+    struct service *api = service_start(url, "--concurrency 0");
+    expect_text(look_at(api, id), "status", "todo");
+}
+
+Test(operation, version_and_openapi_say_what_this_is)
+{
+    struct service *s = service_start(cluster_database(), "--concurrency 0");
+    struct reply *r = http_get(s, "/version");
+
+    expect_status(r, 200);
+    expect_text(r, "name", "belay");
+    r = http_get(s, "/openapi.json");
+    expect_status(r, 200);
+    expect_text(r, "openapi", "3.1.0");
+    expect_status(http_get(s, "/livez?x=1"), 400);
+}
+
+Test(operation, events_tell_the_life_of_a_job_in_order)
+{
+    struct service *s = service_start(cluster_database(), "--concurrency 1");
+    int64_t id = put_sleeper(s);
+
+    expect_status(http_post(s, NULL, "/jobs/%ld/cancel?abort=true&wait=30&actor=ada", id),
+                  200);
+    struct reply *r = http_get(s, "/jobs/%ld/events", id);
+    expect_status(r, 200);
+    const char *types = "";
+    for (size_t i = 0; i < json_array_size(reply_at(r, "events")); i++) {
+        const char *type = reply_text(r, text_of("events.%zu.type", i));
+        if (strcmp(type, "progress") != 0)
+            types = text_of("%s %s", types, type);
+    }
+    cr_expect_str_eq(types,
+                     " deferred started abort_requested delivered acknowledged aborted");
+    r = http_get(s, "/jobs/%ld/events?after=1&limit=1", id);
+    expect_text(r, "events.0.id", "2");
+    expect_text(r, "events.1", "");
+    expect_status(http_get(s, "/jobs/4711/events"), 404);
+    expect_status(http_get(s, "/jobs/4711/cancellations"), 404);
+    r = http_get(s, "/jobs/%ld/cancellations/2", id);
+    expect_status(r, 404);
+    expect_text(r, "code", "cancellation-not-found");
+    expect_status(http_get(s, "/jobs/%ld/cancellations/0", id), 404);
+    expect_status(http_get(s, "/jobs/%ld/events?limit=0", id), 400);
+}
