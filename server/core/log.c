@@ -1,3 +1,7 @@
+/* A line is formatted once as key=value pairs and then dressed as text, logfmt or JSON.
+ * Rejected: a thread that writes for all others, which would hold the last lines, the
+ * ones that explain a crash, when it comes; only access lines wait, and only for the end
+ * of a turn of the loop. */
 #include "server/core/log.h"
 
 #include "server/core/buf.h"
@@ -12,7 +16,18 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LINE_MAX_BYTES = 4096, QUOTED_BYTES = 520, QUOTED_RING = 4 };
+enum {
+    LINE_MAX_BYTES = 4096,
+    BATCH_BYTES = 4096, /* PIPE_BUF: a pipe does not mix what was written in one piece */
+    QUOTED_BYTES = 520,
+    QUOTED_RING = 4
+};
+
+static _Thread_local struct {
+    bool on;
+    size_t len;
+    char text[BATCH_BYTES];
+} batch;
 
 /* Written by log_configure() before any thread starts. */
 static enum log_format the_format = LOG_TEXT;
@@ -26,15 +41,19 @@ void log_configure(enum log_format format, enum log_level least)
     the_least = least;
 }
 
+/* The text of a second is made once. */
 static void add_time(struct buf *line)
 {
+    static _Thread_local char text[32];
+    static _Thread_local time_t second;
     int64_t us = wall_us();
-    time_t seconds = us / US_PER_SECOND;
     struct tm tm;
-    char text[32];
 
-    gmtime_r(&seconds, &tm);
-    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (us / US_PER_SECOND != second) {
+        second = us / US_PER_SECOND;
+        gmtime_r(&second, &tm);
+        strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
+    }
     buf_addf(line, "%s.%03dZ", text, (int)(us % US_PER_SECOND / US_PER_MS));
 }
 
@@ -91,6 +110,38 @@ static void add_line(struct buf *line, enum log_level level, const char *event,
     buf_addc(line, '\n');
 }
 
+static void write_out(const char *text, size_t len)
+{
+    if (len > 0 && write(STDERR_FILENO, text, len) < 0)
+        return; /* nobody is left to tell */
+}
+
+void log_flush(void)
+{
+    write_out(batch.text, batch.len);
+    batch.len = 0;
+}
+
+void log_batch(bool on)
+{
+    log_flush();
+    batch.on = on;
+}
+
+static void put_line(enum log_level level, const struct buf *line)
+{
+    if (batch.len + line->len > sizeof batch.text)
+        log_flush();
+    if (!batch.on || line->len > sizeof batch.text) {
+        write_out(line->text, line->len);
+        return;
+    }
+    memcpy(batch.text + batch.len, line->text, line->len);
+    batch.len += line->len;
+    if (level >= LOG_WARN)
+        log_flush();
+}
+
 PRINTF_LIKE(3, 0)
 static void log_line(enum log_level level, const char *event, const char *format,
                      va_list args)
@@ -102,8 +153,8 @@ static void log_line(enum log_level level, const char *event, const char *format
         return;
     vsnprintf(pairs, sizeof pairs, format, args);
     add_line(&line, level, event, pairs);
-    if (!line.failed && write(STDERR_FILENO, line.text, line.len) < 0)
-        return; /* nobody is left to tell */
+    if (!line.failed)
+        put_line(level, &line);
 }
 
 #define LOG_FUNCTION(name, level)                                                        \

@@ -7,14 +7,15 @@
  * are; a value with spaces is quoted by the caller with log_quoted(). Never args, results
  * or tokens.
  *
- * Threads: any; a line is one write(). The format and the level are set once, before
- * threads start. Logged once, at an edge: http.c for a request, runner.c for a job,
- * main.c for the process; nothing below logs above debug. */
+ * Threads: any; a line is one write(), or part of one (log_batch()). The format and the
+ * level are set once, before threads start. Logged once, at an edge: http.c for a
+ * request, runner.c for a job, main.c for the process; nothing below logs above debug. */
 #ifndef BELAY_CORE_LOG_H
 #define BELAY_CORE_LOG_H
 
 #include "server/core/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,14 @@ void log_debug(const char *event, const char *format, ...) PRINTF_LIKE(2, 3);
 void log_info(const char *event, const char *format, ...) PRINTF_LIKE(2, 3);
 void log_warn(const char *event, const char *format, ...) PRINTF_LIKE(2, 3);
 void log_error(const char *event, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* For a thread that logs a line a request: its lines wait for log_flush(), which it calls
+ * before it sleeps, or for 4 KiB of them. A write() each took 32 % of the small requests
+ * a second into a pipe and 19 % into a file; together they take 9 %. A warning or an
+ * error is written at once, after all that waits. What a crash takes along is the lines
+ * of this thread since it last slept. log_batch() begins or ends it, and flushes. */
+void log_batch(bool on);
+void log_flush(void);
 
 /* Quotes `text` as a JSON string into one of four buffers of this thread (cut at 500
  * bytes); valid until four calls later. */

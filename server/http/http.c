@@ -167,6 +167,13 @@ void http_run(struct http *http)
         uv_timer_stop(&http->timeout);
 }
 
+/* The loop is about to sleep. */
+static void on_prepare(uv_prepare_t *prepare)
+{
+    (void)prepare;
+    log_flush();
+}
+
 static void on_epoll(uv_poll_t *poll, int status, int events)
 {
     (void)status;
@@ -235,6 +242,7 @@ static void run_loop(void *arg)
 {
     struct http *http = arg;
 
+    log_batch(true);
     http_run(http);
     while (http->stop_at_ms == 0 || (has_waiting(http) && clock_ms() < http->stop_at_ms))
         uv_run(&http->loop, UV_RUN_ONCE);
@@ -250,6 +258,7 @@ static void run_loop(void *arg)
     uv_walk(&http->loop, close_handle, NULL);
     uv_run(&http->loop, UV_RUN_DEFAULT);
     uv_loop_close(&http->loop);
+    log_batch(false);
 }
 
 /* -- start --------------------------------------------------------------------------- */
@@ -360,6 +369,8 @@ static enum err start_loop(struct http *http)
     uv_async_init(&http->loop, &http->stop, on_stop);
     http->epoll.data = http->timeout.data = http->sweep.data = http->again.data = http;
     http->wake.data = http->stop.data = http;
+    uv_prepare_init(&http->loop, &http->flush);
+    uv_prepare_start(&http->flush, on_prepare);
     uv_poll_start(&http->epoll, UV_READABLE, on_epoll);
     uv_timer_start(&http->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
     return uv_thread_create(&http->thread, run_loop, http) == 0 ? ERR_OK : ERR_NO_MEMORY;

@@ -56,6 +56,7 @@ struct http {
     uv_poll_t epoll;
     uv_timer_t timeout, sweep;
     uv_idle_t again;
+    uv_prepare_t flush;
     uv_async_t wake, stop;
     uv_thread_t thread;
     int listen_fd, port;

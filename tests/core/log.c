@@ -3,8 +3,10 @@
 #include "server/core/log.h"
 
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -115,4 +117,57 @@ Test(log, a_component_speaks_once_a_second)
     cr_assert_eq(said, 1);
     atomic_fetch_sub(&last_ms, 1000);
     cr_assert(log_once_a_second(&last_ms));
+}
+
+Test(log, the_lines_of_a_thread_that_batches_wait_for_the_flush)
+{
+    capture(LOG_TEXT, LOG_INFO);
+    fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    log_batch(true);
+    log_info("a", "x=1");
+    log_info("b", "x=2");
+    char byte;
+    cr_expect_eq(read(ends[0], &byte, 1), -1, "written already");
+    log_flush();
+    log_flush();
+    const char *text = captured();
+    cr_assert_not_null(strstr(text, " a x=1\n"));
+    cr_assert_not_null(strstr(text, " b x=2\n"));
+    cr_assert_eq(strlen(text), 2 * strcspn(text, "\n") + 2);
+}
+
+Test(log, a_warning_takes_along_what_waits)
+{
+    capture(LOG_TEXT, LOG_INFO);
+    log_batch(true);
+    log_info("a", "x=1");
+    log_warn("b", "x=2");
+    log_info("c", "x=3");
+    const char *text = captured(), *first = strstr(text, " a x=1\n");
+    cr_assert_not_null(first);
+    cr_assert_not_null(strstr(first, " b x=2\n"));
+    cr_assert_null(strstr(text, " c x=3\n"));
+    log_batch(false);
+}
+
+/* No line is torn, lost or out of order, whatever its length. */
+Test(log, a_batch_that_is_full_is_written)
+{
+    char words[1800], wanted[32];
+
+    capture(LOG_LOGFMT, LOG_INFO);
+    log_batch(true);
+    memset(words, 'w', sizeof words);
+    for (int i = 0; i < 15; i++)
+        log_info("a", "n=%d w=%.*s", i, i * 119, words);
+    log_batch(false);
+    const char *at = captured();
+    for (int i = 0; i < 15; i++) {
+        snprintf(wanted, sizeof wanted, " event=a n=%d w=", i);
+        at = strstr(at, wanted);
+        cr_assert_not_null(at, "%s", wanted);
+        at += strlen(wanted);
+        cr_assert_eq(strspn(at, "w"), (size_t)i * 119);
+        cr_assert_eq(at[i * 119], '\n');
+    }
 }
