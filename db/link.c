@@ -5,6 +5,10 @@
 
 enum { BACKOFF_BASE_MS = 50, BACKOFF_CAP_MS = 4000, WHY_BYTES = 200 };
 
+/* A database that is away is no news: it is said at once, and then three times a minute.
+ */
+enum { REMINDER_MS = 20000 };
+
 void link_init(struct link *l, const struct db_options *options, const char *event)
 {
     *l = (struct link){.options = *options, .event = event};
@@ -13,6 +17,14 @@ void link_init(struct link *l, const struct db_options *options, const char *eve
 static int64_t next_pause_ms(struct link *l)
 {
     return backoff_ms(l->failures++, BACKOFF_BASE_MS, BACKOFF_CAP_MS);
+}
+
+static void complain_of_connect(struct link *l, const char *why)
+{
+    if (clock_ms() < l->reminder_at_ms)
+        return;
+    l->reminder_at_ms = clock_ms() + REMINDER_MS;
+    link_complain(l, "connect", why);
 }
 
 bool link_connect(struct link *l)
@@ -26,13 +38,14 @@ bool link_connect(struct link *l)
     if (db_open(&l->options, &l->db, why, sizeof why) != ERR_OK) {
         l->db = NULL;
         l->next_try_ms = clock_ms() + next_pause_ms(l);
-        link_complain(l, "connect", why);
+        complain_of_connect(l, why);
         return false;
     }
     if (l->failures > 0)
         log_info(l->event, "connection=%s connected=true attempts=%d",
                  log_quoted(l->options.application_name), l->failures + 1);
     l->failures = 0;
+    l->reminder_at_ms = 0;
     atomic_store(&l->up, true);
     return true;
 }

@@ -12,7 +12,8 @@
  *     link_drop(&link);
  *
  * Attempts are spread by a full-jitter backoff, 50 ms to 4 s, and what is wrong is said
- * once a second at most. Threads: one owns it; link_is_up() from any. */
+ * once a second at most, and that there is no connection three times a minute. Threads:
+ * one owns it; link_is_up() from any. */
 #ifndef BELAY_DB_LINK_H
 #define BELAY_DB_LINK_H
 
@@ -26,6 +27,7 @@ struct link {
     struct db *db;             /* NULL while there is no connection */
     int failures;              /* in a row */
     int64_t next_try_ms;       /* clock_ms() before which nothing is tried */
+    int64_t reminder_at_ms;    /* before which a failure to connect is not said again */
     atomic_bool up;
     _Atomic(int64_t) complained_ms;
 };
