@@ -51,7 +51,7 @@ export GIT_CONFIG_VALUE_0 := *
 .DELETE_ON_ERROR:
 .PHONY: all help print-deps-test deps deps-build deps-test deps-check run test check format format-check lint asan tsan fuzz \
         bench docs install clean ci docker-test test-trixie \
-        test-fresh binaries tests-quick
+        test-fresh binaries chaos tests-quick
 
 all: $(OUT)/belay
 
@@ -125,10 +125,15 @@ TEST_SCRIPTS := $(wildcard tests/*/run)
 
 # The drivers of tests/chaos/run: programs of their own, not Criterion.
 CHAOS := $(OUT)/chaos/races $(OUT)/chaos/ledger
-$(CHAOS): $(OUT)/chaos/%: $(OUT)/obj/tests/chaos/%.o $(OUT)/obj/tests/chaos/http.o $(OBJECTS)
+CHAOS_SHARED := $(patsubst %.c,$(OUT)/obj/%.o,$(filter-out tests/chaos/races.c tests/chaos/ledger.c,$(wildcard tests/chaos/*.c)))
+$(CHAOS): $(OUT)/chaos/%: $(OUT)/obj/tests/chaos/%.o $(CHAOS_SHARED) $(OBJECTS)
 	@mkdir -p $(@D)
 	$(call say,link)
 	$(Q)$(CC) $(LINK_OPT) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+chaos: deps-test ## kill, freeze and cut off everything, thousands of times, with full accounting
+	@$(MAKE) --no-print-directory -j2 binaries
+	@BELAY_BINARY=$(CURDIR)/$(OUT)/belay CHAOS_FULL=1 tests/chaos/run
 
 binaries: $(OUT)/belay $(TEST_BINARIES) $(CHAOS)
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum { TIMEOUT_S = 20 };
 
@@ -23,6 +24,16 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
     return len;
 }
 
+static size_t on_header(char *bytes, size_t size, size_t n, void *arg)
+{
+    static const char name[] = "retry-after:";
+    struct http_client *c = arg;
+
+    if (size * n > sizeof name && strncasecmp(bytes, name, sizeof name - 1) == 0)
+        c->retry_after = true;
+    return size * n;
+}
+
 void http_client_init(struct http_client *c, int port)
 {
     *c = (struct http_client){.curl = curl_easy_init(), .port = port};
@@ -30,6 +41,8 @@ void http_client_init(struct http_client *c, int port)
         abort();
     curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, c);
+    curl_easy_setopt(c->curl, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(c->curl, CURLOPT_HEADERDATA, c);
     curl_easy_setopt(c->curl, CURLOPT_TIMEOUT, (long)TIMEOUT_S);
     curl_easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
 }
@@ -50,6 +63,7 @@ long http_send(struct http_client *c, const char *method, const char *path,
 
     snprintf(url, sizeof url, "http://127.0.0.1:%d%s", c->port, path);
     c->len = 0;
+    c->retry_after = false;
     if (c->text != NULL)
         c->text[0] = '\0';
     curl_easy_setopt(c->curl, CURLOPT_URL, url);
@@ -70,6 +84,20 @@ long http_send(struct http_client *c, const char *method, const char *path,
 json_t *http_json(const struct http_client *c)
 {
     return c->len > 0 ? json_loadb(c->text, c->len, 0, NULL) : NULL;
+}
+
+void http_answer(const struct http_client *c, char *out_result, size_t size,
+                 int *out_attempt)
+{
+    json_t *doc = http_json(c);
+    const json_t *attempt = json_object_get(json_object_get(doc, "job"), "attempt");
+    const char *result = json_string_value(json_object_get(doc, "code"));
+
+    if (result == NULL)
+        result = json_string_value(json_object_get(doc, "result"));
+    snprintf(out_result, size, "%s", result != NULL ? result : "");
+    *out_attempt = json_is_integer(attempt) ? (int)json_integer_value(attempt) : -1;
+    json_decref(doc);
 }
 
 void http_member(const struct http_client *c, const char *name, char *out, size_t size)

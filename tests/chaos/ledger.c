@@ -1,377 +1,247 @@
-/* ledger: kill -9 and SIGSTOP under load, with full accounting.
+/* ledger: the service and its database are broken under load, with full accounting.
  *
- *     ledger kill BELAY DATABASE_URL ROUNDS SEED
- *     ledger stop BELAY DATABASE_URL ROUNDS SEED
+ *     ledger MODE BELAY ROUNDS SEED
  *
- * Three records are held against each other at the end. The client's: one row a call,
- * with its key and whether it was accepted, refused, or its outcome unknown. The tasks':
- * a file to which each start and each end is one appended write. The tables': what the
- * database says in the end. `kill` kills the service at a random moment of each round and
- * starts it again; `stop` runs two nodes, freezes one for longer than its lease while the
- * other takes its jobs over, and lets it go on with results that are stale by then.
+ *     kill      kill -9 of the service at a random moment, and a new one
+ *     stop      two nodes; one is frozen for longer than its lease while the other takes
+ *               its jobs over, and then goes on with results that are stale
+ *     postgres  in turn kill -9 of the postmaster, and the end of a single connection
+ *     outage    the database is away for ROUNDS seconds
+ *     takeover  two nodes; kill -9 of one, whose jobs the other has to bring to their end
  *
- * Only processes that it started itself are signalled. Exit code 1 and a line for each
- * check that fails. */
-#include "db/db.h"
-#include "server/core/buf.h"
-#include "server/core/cleanup.h"
+ * clients.h says what is recorded and held against each other. Each mode has claims of
+ * its own beside. Exit code 1 and a line for each check that fails. */
 #include "server/core/clock.h"
+#include "tests/chaos/clients.h"
 #include "tests/chaos/http.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 
 enum {
-    CLIENTS = 4,
-    CALLS_MAX = 400000,
-    LEASE_SECONDS = 2,
-    READY_MS = 15000,
-    QUIET_MS = 90000
+    SWEEP_MS = LEASE_SECONDS * 1000 / 3, /* between two looks for lost workers */
+    MARGIN_MS = 1500,                    /* for a busy machine */
+    BACK_MS = 5000,                      /* from the database to the service */
+    ANSWER_MS = 2500,                    /* for a 503 */
 };
 
-enum fate { CALL_UNKNOWN, CALL_ACCEPTED, CALL_REFUSED };
-
-struct call {
-    int64_t id; /* of the job, when accepted */
-    enum fate fate;
+struct chaos {
+    struct world w;
+    struct clients clients;
+    int rounds, interruptions;
 };
 
-struct world {
-    const char *belay, *url;
-    char directory[64], config[128], ledger[128];
-    struct call *calls;
-    atomic_int n_calls;
-    atomic_bool closing;
-    atomic_int port; /* where clients send */
-    int interruptions, failures;
-    struct db *db;
+static void start_nodes(struct chaos *c, int n)
+{
+    if (n > 1)
+        c->w.concurrency = "2";
+    for (int i = 0; i < n; i++)
+        world_start_node(&c->w, i);
+    for (int i = 0; i < n; i++)
+        world_wait_ready(&c->w, i, READY_MS);
+    clients_start(&c->clients, world_port(&c->w, 0));
+}
+
+static void sleep_between(int64_t least_ms, int64_t most_ms)
+{
+    sleep_ms(least_ms + random() % (most_ms - least_ms));
+}
+
+/* -- kill ---------------------------------------------------------------------------- */
+
+static void kill_rounds(struct chaos *c)
+{
+    start_nodes(c, 1);
+    for (int i = 0; i < c->rounds; i++) {
+        sleep_between(200, 1000);
+        world_end_node(&c->w, 0, SIGKILL);
+        c->interruptions++;
+        world_start_node(&c->w, 0);
+        world_wait_ready(&c->w, 0, READY_MS);
+    }
+}
+
+/* -- stop ---------------------------------------------------------------------------- */
+
+static void stop_rounds(struct chaos *c)
+{
+    start_nodes(c, 2);
+    for (int i = 0; i < c->rounds; i++) {
+        sleep_between(400, 900);
+        kill(c->w.node[1], SIGSTOP);
+        c->interruptions++;
+        sleep_between(LEASE_SECONDS * 1000 + SWEEP_MS + 200,
+                      LEASE_SECONDS * 1000 + SWEEP_MS + 700);
+        kill(c->w.node[1], SIGCONT);
+    }
+}
+
+/* What was taken away from the frozen node, and ran to its end there all the same. */
+static void audit_stop(struct chaos *c)
+{
+    world_check(&c->w, "a frozen node held a job that ran: else nothing was tested",
+                world_count(&c->w, "SELECT count(*) FROM stale") < 2);
+    world_check_sql(&c->w, "only writes of attempts that were taken away were refused",
+                    "SELECT count(*) FROM stale s WHERE s.id > 0 AND NOT EXISTS (SELECT"
+                    " FROM belay.events v WHERE v.job_id = s.id AND v.type = 'rescued'"
+                    " AND v.attempt >= s.attempt) AND NOT EXISTS (SELECT FROM"
+                    " belay.cancellations r WHERE r.job_id = s.id"
+                    " AND r.outcome = 'worker_lost')");
+    world_check_sql(&c->w, "each write of an attempt that was taken away was counted",
+                    "SELECT count(*) FROM belay.events v JOIN lines l ON l.id = v.job_id"
+                    " AND l.attempt = v.attempt AND l.what = 'end' WHERE v.type ="
+                    " 'rescued' AND NOT EXISTS (SELECT FROM stale s WHERE s.id = v.job_id"
+                    " AND s.attempt = v.attempt)");
+}
+
+/* -- postgres ------------------------------------------------------------------------ */
+
+static void end_one_connection(struct chaos *c)
+{
+    world_count(&c->w, "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM"
+                       " pg_stat_activity WHERE application_name LIKE 'belay %'"
+                       " ORDER BY random() LIMIT 1) x");
+}
+
+static void postgres_rounds(struct chaos *c)
+{
+    int64_t worst_ms = 0;
+
+    start_nodes(c, 1);
+    for (int i = 0; i < c->rounds; i++) {
+        sleep_between(300, 900);
+        if (i % 2 == 0) {
+            world_kill_database(&c->w);
+            world_start_database(&c->w);
+        } else {
+            end_one_connection(c);
+            sleep_ms(50);
+        }
+        c->interruptions++;
+        int64_t ms = world_wait_ready(&c->w, 0, BACK_MS);
+        worst_ms = ms > worst_ms ? ms : worst_ms;
+    }
+    printf("ready at most %" PRId64 " ms after the database\n", worst_ms);
+}
+
+/* -- outage -------------------------------------------------------------------------- */
+
+struct probes {
+    int sent, not_503, late, no_retry_after, not_alive;
 };
 
-static void die(const char *what, const char *why)
+static void probe(struct http_client *http, struct probes *p)
 {
-    fprintf(stderr, "ledger: %s: %s\n", what, why);
-    exit(2);
+    static const char *const paths[] = {"/jobs", "/jobs/1/cancel", "/jobs/1", "/queues"};
+    int i = p->sent++ % 4;
+    int64_t begin_ms = clock_ms();
+    long status = http_send(http, i < 2 ? "POST" : "GET", paths[i],
+                            i == 0 ? "{\"task\":\"echo\"}" : NULL);
+
+    p->late += clock_ms() - begin_ms > ANSWER_MS;
+    p->not_503 += status != 503;
+    p->no_retry_after += !http->retry_after;
+    p->not_alive += http_send(http, "GET", "/livez", NULL) != 200;
 }
 
-/* -- the service --------------------------------------------------------------------- */
-
-static pid_t start_node(struct world *w, int port)
+static void outage(struct chaos *c)
 {
-    char port_text[16], lease[16];
-    pid_t pid = fork();
+    struct probes p = {.sent = 0};
+    struct http_client http;
 
-    if (pid != 0)
-        return pid;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    snprintf(port_text, sizeof port_text, "%d", port);
-    snprintf(lease, sizeof lease, "%d", LEASE_SECONDS);
-    setenv("DATABASE_URL", w->url, 1);
-    setenv("BELAY_CONFIG", w->config, 1);
-    execl(w->belay, w->belay, "serve", "--port", port_text, "--lease-seconds", lease,
-          "--log-level", "error", "--poll-seconds", "1", "--max-attempts", "100",
-          (char *)NULL);
-    _exit(127);
+    start_nodes(c, 1);
+    sleep_between(500, 1000);
+    world_stop_database(&c->w);
+    http_client_init(&http, world_port(&c->w, 0));
+    for (int64_t end_ms = clock_ms() + c->rounds * 1000; clock_ms() < end_ms;)
+        probe(&http, &p);
+    int lines = world_log_lines(&c->w, 0, "");
+    world_start_database(&c->w);
+    printf("ready %" PRId64 " ms after the database; %d probes, %d log lines in %d s\n",
+           world_wait_ready(&c->w, 0, BACK_MS), p.sent, lines, c->rounds);
+    world_check(&c->w, "every answer without a database is 503", p.not_503);
+    world_check(&c->w, "and comes within 2.5 s", p.late);
+    world_check(&c->w, "and has Retry-After", p.no_retry_after);
+    world_check(&c->w, "/livez says 200 all the time", p.not_alive);
+    world_check(&c->w, "a minute without a database costs 60 log lines at most",
+                lines > c->rounds * 60 / 60);
+    http_client_release(&http);
+    sleep_ms(1000); /* load on what has come back */
 }
 
-static void wait_ready(int port)
-{
-    struct http_client c;
-    int64_t end_ms = clock_ms() + READY_MS;
+/* -- takeover ------------------------------------------------------------------------ */
 
-    http_client_init(&c, port);
-    while (http_send(&c, "GET", "/readyz", NULL) != 200) {
-        if (clock_ms() > end_ms)
-            die("the service is not ready after 15 s",
-                c.text != NULL ? c.text : "no answer");
-        sleep_ms(10);
+static void takeover_rounds(struct chaos *c)
+{
+    int64_t worst_ms = 0, limit_ms = LEASE_SECONDS * 1000 + SWEEP_MS;
+    char sql[256];
+
+    start_nodes(c, 2);
+    for (int i = 0; i < c->rounds; i++) {
+        int victim = (int)(random() % 2), other = 1 - victim;
+        sleep_between(500, 1500);
+        atomic_store(&c->clients.port, world_port(&c->w, other));
+        snprintf(sql, sizeof sql,
+                 "SELECT count(*) FROM belay.leases l JOIN belay.workers w"
+                 " ON w.id = l.worker_id WHERE w.pid = %d",
+                 (int)c->w.node[victim]);
+        world_end_node(&c->w, victim, SIGKILL);
+        c->interruptions++;
+        int64_t begin_ms = clock_ms(), ms = 0;
+        while (world_count(&c->w, sql) > 0 && ms < 2 * limit_ms) {
+            sleep_ms(20);
+            ms = clock_ms() - begin_ms;
+        }
+        worst_ms = ms > worst_ms ? ms : worst_ms;
+        world_start_node(&c->w, victim);
+        world_wait_ready(&c->w, victim, READY_MS);
     }
-    http_client_release(&c);
+    printf("the last job was rescued after %" PRId64 " ms\n", worst_ms);
+    world_check(&c->w, "jobs are rescued within the lease and one sweep",
+                worst_ms > limit_ms + MARGIN_MS);
 }
 
-static void end_node(pid_t pid, int sig)
+/* -- all ----------------------------------------------------------------------------- */
+
+static const struct mode {
+    const char *name;
+    void (*run)(struct chaos *c);
+    void (*audit)(struct chaos *c);
+} modes[] = {{"kill", kill_rounds, NULL},
+             {"stop", stop_rounds, audit_stop},
+             {"postgres", postgres_rounds, NULL},
+             {"outage", outage, NULL},
+             {"takeover", takeover_rounds, NULL}};
+
+static const struct mode *find_mode(const char *name)
 {
-    kill(pid, sig);
-    waitpid(pid, NULL, 0);
-}
-
-/* -- clients ------------------------------------------------------------------------- */
-
-/* Half of the jobs run a command that writes its start and its end to the task's ledger;
- * half only echo. */
-static void one_call(struct world *w, struct http_client *c)
-{
-    char body[256];
-    int n = atomic_fetch_add(&w->n_calls, 1);
-
-    if (n >= CALLS_MAX)
-        die("calls", "too many for the record");
-    snprintf(body, sizeof body,
-             "{\"task\":\"%s\",\"args\":{\"key\":\"%d\"},\"metadata\":{\"key\":\"%d\"}}",
-             n % 8 == 0 ? "write-ledger" : "echo", n, n);
-    long status = http_send(c, "POST", "/jobs", body);
-    w->calls[n].fate = status == 201 ? CALL_ACCEPTED : CALL_UNKNOWN;
-    if (status >= 400 && status < 500)
-        w->calls[n].fate = CALL_REFUSED;
-    if (status != 201)
-        return;
-    json_t *job = http_json(c);
-    w->calls[n].id = json_integer_value(json_object_get(job, "id"));
-    json_decref(job);
-}
-
-static void *run_client(void *arg)
-{
-    struct world *w = arg;
-    struct http_client c;
-
-    http_client_init(&c, 0);
-    while (!atomic_load(&w->closing)) {
-        c.port = atomic_load(&w->port);
-        one_call(w, &c);
-        sleep_ms(2);
-    }
-    http_client_release(&c);
-    return NULL;
-}
-
-/* -- the database's record ----------------------------------------------------------- */
-
-static struct db_rows query(struct world *w, const char *text)
-{
-    struct db_rows rows;
-
-    if (db_run(w->db, text, &rows) != ERR_OK)
-        die(text, db_errmsg(w->db));
-    return rows;
-}
-
-static int64_t count_of(struct world *w, const char *text)
-{
-    struct db_rows rows = query(w, text);
-    int64_t n = row_int(&rows, 0, 0);
-
-    db_rows_free(&rows);
-    return n;
-}
-
-static void wait_quiet(struct world *w)
-{
-    int64_t end_ms = clock_ms() + QUIET_MS;
-
-    while (count_of(w, "SELECT (SELECT count(*) FROM belay.ready)"
-                       " + (SELECT count(*) FROM belay.scheduled)"
-                       " + (SELECT count(*) FROM belay.blocked)"
-                       " + (SELECT count(*) FROM belay.leases)") > 0) {
-        if (clock_ms() > end_ms)
-            die("quiet", "jobs are left todo or doing after 90 s");
-        sleep_ms(50);
-    }
-}
-
-static void check(struct world *w, const char *what, int64_t wrong)
-{
-    printf("%-66s %s (%" PRId64 ")\n", what, wrong == 0 ? "ok" : "FAILED", wrong);
-    w->failures += wrong != 0;
-}
-
-static void run_sql(struct world *w, const char *text)
-{
-    struct db_rows rows = query(w, text);
-
-    db_rows_free(&rows);
-}
-
-static void load_calls(struct world *w)
-{
-    CLEANUP(buf_release) struct buf sql = BUF_INIT;
-
-    run_sql(w, "CREATE TEMP TABLE calls (key text, fate int, id bigint)");
-    buf_adds(&sql, "INSERT INTO calls VALUES ('none', 2, 0)");
-    for (int i = 0; i < w->n_calls; i++)
-        buf_addf(&sql, ",('%d',%d,%" PRId64 ")", i, (int)w->calls[i].fate,
-                 w->calls[i].id);
-    run_sql(w, sql.text);
-}
-
-/* The tasks' ledger: "start 33 1" and "end 33 1", a line a write. */
-static void load_lines(struct world *w)
-{
-    CLEANUP(buf_release) struct buf sql = BUF_INIT;
-    char line[256];
-    FILE *f = fopen(w->ledger, "r");
-
-    run_sql(w, "CREATE TEMP TABLE lines (n serial, what text, id bigint, attempt int)");
-    if (f == NULL)
-        die(w->ledger, "no task has written to it");
-    buf_adds(&sql, "INSERT INTO lines (what, id, attempt) VALUES ('begin', 0, 0)");
-    while (fgets(line, sizeof line, f) != NULL) {
-        char *rest = NULL;
-        const char *what = strtok_r(line, " \n", &rest);
-        const char *id = strtok_r(NULL, " \n", &rest);
-        const char *attempt = strtok_r(NULL, " \n", &rest);
-        if (attempt == NULL)
-            die("the tasks' ledger has a broken line", line);
-        buf_addf(&sql, ",('%s',%lld,%ld)", what, strtoll(id, NULL, 10),
-                 strtol(attempt, NULL, 10));
-    }
-    fclose(f);
-    run_sql(w, sql.text);
-}
-
-static void audit(struct world *w)
-{
-    char text[512];
-
-    load_calls(w);
-    load_lines(w);
-    check(w, "every accepted job exists exactly once",
-          count_of(
-              w,
-              "SELECT count(*) FROM calls c WHERE fate = 1 AND 1 <> (SELECT count(*) FROM"
-              " belay.jobs j WHERE j.id = c.id AND j.metadata ->> 'key' = c.key)"));
-    check(w, "a call of unknown outcome made one job or none",
-          count_of(w, "SELECT count(*) FROM (SELECT metadata ->> 'key' FROM belay.jobs"
-                      " GROUP BY 1 HAVING count(*) > 1) x"));
-    check(w, "a refused call made no job",
-          count_of(w, "SELECT count(*) FROM calls c JOIN belay.jobs j"
-                      " ON j.metadata ->> 'key' = c.key WHERE fate = 2"));
-    check(w, "every job has ended",
-          count_of(w, "SELECT count(*) FROM belay.jobs j WHERE NOT EXISTS"
-                      " (SELECT FROM belay.ends e WHERE e.id = j.id)"));
-    check(w, "and succeeded (2), as none was cancelled or failed",
-          count_of(w, "SELECT count(*) FROM belay.ends WHERE status <> 2"));
-    check(w, "every job of the tasks' ledger was started",
-          count_of(
-              w,
-              "SELECT count(*) FROM belay.jobs j JOIN belay.tasks t ON t.id = j.task_id"
-              " WHERE t.name = 'write-ledger' AND NOT EXISTS"
-              " (SELECT FROM lines l WHERE l.id = j.id AND l.what = 'end')"));
-    check(w, "no attempt of a job was started twice",
-          count_of(
-              w,
-              "SELECT count(*) FROM (SELECT id, attempt FROM lines WHERE what = 'start'"
-              " GROUP BY 1, 2 HAVING count(*) > 1) x"));
-    snprintf(text, sizeof text,
-             "SELECT count(*) FROM (SELECT id FROM lines WHERE what = 'start' GROUP BY 1"
-             " HAVING count(*) > 1 + %d) x",
-             w->interruptions);
-    check(w, "starts of a job <= 1 + recorded interruptions", count_of(w, text));
-    check(w, "the accepted end is that of the last attempt (no stale write)",
-          count_of(w, "SELECT count(*) FROM (SELECT id, max(attempt) AS last FROM lines"
-                      " WHERE what = 'start' GROUP BY 1) l JOIN belay.ends e USING (id)"
-                      " WHERE e.attempts < l.last"));
-    check(w, "no lease is left", count_of(w, "SELECT count(*) FROM belay.leases"));
-}
-
-/* -- rounds -------------------------------------------------------------------------- */
-
-static int free_port(void)
-{
-    static int port;
-
-    if (port == 0)
-        port = 21000 + (int)(getpid() % 9000);
-    return port++;
-}
-
-static void kill_rounds(struct world *w, int rounds)
-{
-    int port = free_port();
-    pid_t node = start_node(w, port);
-
-    wait_ready(port);
-    atomic_store(&w->port, port);
-    for (int i = 0; i < rounds; i++) {
-        sleep_ms(200 + random() % 800);
-        end_node(node, SIGKILL);
-        w->interruptions++;
-        node = start_node(w, port);
-        wait_ready(port);
-    }
-    atomic_store(&w->closing, true);
-    wait_quiet(w);
-    end_node(node, SIGTERM);
-}
-
-static void stop_rounds(struct world *w, int rounds)
-{
-    int port = free_port(), frozen_port = free_port();
-    pid_t node = start_node(w, port), frozen = start_node(w, frozen_port);
-
-    wait_ready(port);
-    wait_ready(frozen_port);
-    atomic_store(&w->port, port);
-    for (int i = 0; i < rounds; i++) {
-        sleep_ms(300 + random() % 700);
-        kill(frozen, SIGSTOP);
-        w->interruptions++;
-        sleep_ms(LEASE_SECONDS * 2000 + random() % 500);
-        kill(frozen, SIGCONT);
-    }
-    atomic_store(&w->closing, true);
-    wait_quiet(w);
-    end_node(node, SIGTERM);
-    end_node(frozen, SIGTERM);
-}
-
-static void write_config(struct world *w)
-{
-    FILE *f;
-
-    snprintf(w->directory, sizeof w->directory, "/tmp/belay-ledger.XXXXXX");
-    if (mkdtemp(w->directory) == NULL)
-        die("mkdtemp", w->directory);
-    snprintf(w->config, sizeof w->config, "%s/belay.yaml", w->directory);
-    snprintf(w->ledger, sizeof w->ledger, "%s/ledger", w->directory);
-    f = fopen(w->config, "w");
-    if (f == NULL)
-        die("fopen", w->config);
-    fprintf(
-        f,
-        "commands:\n  - name: write-ledger\n    command:\n      - /bin/sh\n      - -c\n"
-        "      - 'echo start $BELAY_JOB_ID $BELAY_ATTEMPT >>%s; sleep 0.0$(($$ %% 9));"
-        " echo end $BELAY_JOB_ID $BELAY_ATTEMPT >>%s'\n",
-        w->ledger, w->ledger);
-    fclose(f);
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        if (strcmp(modes[i].name, name) == 0)
+            return &modes[i];
+    die(name, "there is no such mode");
 }
 
 int main(int argc, char **argv)
 {
-    static struct world w;
-    pthread_t clients[CLIENTS];
-    char why[256];
+    static struct chaos c;
 
-    if (argc < 6) {
-        fprintf(stderr, "usage: ledger kill|stop BELAY DATABASE_URL ROUNDS SEED\n");
+    if (argc < 5) {
+        fprintf(stderr, "usage: ledger MODE BELAY ROUNDS SEED\n");
         return 2;
     }
-    w = (struct world){.belay = argv[2], .url = argv[3]};
-    w.calls = calloc(CALLS_MAX, sizeof *w.calls);
-    srandom((unsigned)strtoul(argv[5], NULL, 10));
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-    write_config(&w);
-    struct db_options options = {
-        .url = w.url, .application_name = "ledger", .no_prepare = true};
-    if (w.calls == NULL || db_open(&options, &w.db, why, sizeof why) != ERR_OK)
-        die("connect", why);
-    run_sql(&w, "SET statement_timeout = '60s'");
-    for (int i = 0; i < CLIENTS; i++)
-        pthread_create(&clients[i], NULL, run_client, &w);
-    (strcmp(argv[1], "kill") == 0 ? kill_rounds
-                                  : stop_rounds)(&w, (int)strtol(argv[4], NULL, 10));
-    for (int i = 0; i < CLIENTS; i++)
-        pthread_join(clients[i], NULL);
-    audit(&w);
-    printf("%d calls, %d interruptions, seed %s, %d checks failed\n", w.n_calls,
-           w.interruptions, argv[5], w.failures);
-    db_close(w.db);
-    free(w.calls);
-    return w.failures > 0;
+    const struct mode *mode = find_mode(argv[1]);
+    c.rounds = (int)strtol(argv[3], NULL, 10);
+    srandom((unsigned)strtoul(argv[4], NULL, 10));
+    world_open(&c.w, argv[2]);
+    mode->run(&c);
+    clients_stop(&c.clients);
+    world_wait_quiet(&c.w);
+    clients_audit(&c.clients, &c.w, c.interruptions);
+    if (mode->audit != NULL)
+        mode->audit(&c);
+    world_close(&c.w);
+    printf("seed %s, %d checks failed\n", argv[4], c.w.checks_failed);
+    return c.w.checks_failed > 0;
 }

@@ -1,53 +1,60 @@
-/* races: claim against cancel against abort against delete against retry, and no answer
- * that the end contradicts.
+/* races: claim against finish against cancel, abort, delete and retry, and no answer that
+ * contradicts what became of the job.
  *
- *     races PORT ROUNDS SEED
+ *     races plain BELAY ROUNDS SEED     one node
+ *     races lease BELAY ROUNDS SEED     two, of which one is frozen again and again for
+ *                                       longer than its lease
  *
- * A round makes one job (that is over at once, in some milliseconds, fails, or would run
- * for long) and lets three actors fall upon it at random moments, each with one random
- * operation. When the job has come to rest, what each actor was told is held against the
- * job's end. Four groups of three actors run side by side. A contradiction is printed
- * with all that was said, and the exit code is 1. */
+ * A round makes one job (that is over at once, in some milliseconds, fails, waits for a
+ * lock, or is a process) and lets three actors fall upon it at random moments, each with
+ * one random operation. When the job has come to rest, model.h judges what the actors
+ * were told. Groups of actors run side by side. In the end the tables and the tasks' own
+ * ledger are held against the answers once more, as sums. A contradiction is printed with
+ * all that was said, and the exit code is 1. */
+#include "server/core/clock.h"
 #include "tests/chaos/http.h"
+#include "tests/chaos/model.h"
+#include "tests/chaos/world.h"
 
 #include <inttypes.h>
 #include <pthread.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { GROUPS = 4, ACTORS = 3, DELAY_MAX_US = 4000 };
+enum { GROUPS = 12, ACTORS = 3, DELAY_MAX_US = 6000, REST_TRIES = 4, SHOWN_MOST = 20 };
 
-enum operation { OP_CANCEL, OP_ABORT, OP_DELETE, OP_DELETE_ABORT, OP_RETRY, OP_COUNT };
-
-static const char *const operation_names[] = {"cancel", "abort", "delete", "delete?abort",
-                                              "retry"};
-
-struct said {
-    enum operation operation;
-    long status;
-    char result[64]; /* the answer's `result`, or the problem's `code` */
+static const struct {
+    const char *name, *method, *tail;
+} operations[OP_COUNT] = {
+    [OP_CANCEL] = {"cancel", "POST", "/cancel"},
+    [OP_ABORT] = {"abort", "POST", "/cancel?abort=true"},
+    [OP_CANCEL_DELETE] = {"cancel+delete", "POST", "/cancel?delete=true"},
+    [OP_DELETE] = {"delete", "DELETE", ""},
+    [OP_DELETE_ABORT] = {"delete+abort", "DELETE", "?abort=true"},
+    [OP_RETRY] = {"retry", "POST", "/retry"},
 };
 
 struct group {
-    int number, rounds;
+    int rounds;
     unsigned seed;
     int64_t job;
+    struct nature nature;
     bool over;
     pthread_barrier_t begin, end;
     struct said said[ACTORS];
 };
 
 static int port;
-static atomic_int contradictions, tally[OP_COUNT][2];
+static bool loses_lease;
+static atomic_bool races_are_over;
+static atomic_int contradictions, tally[OP_COUNT][2], retried, cancelled, gone, made;
 
+/* The same seed, the same choices (the constants of Numerical Recipes). */
 static unsigned next_random(unsigned *seed)
 {
-    *seed = *seed * 1664525u +
-            1013904223u; /* Numerical Recipes' LCG: the same seed, the same run */
+    *seed = *seed * 1664525u + 1013904223u;
     return *seed >> 8;
 }
 
@@ -61,19 +68,17 @@ struct actor {
 
 static void act(struct http_client *c, struct actor *a)
 {
-    static const char *const methods[] = {"POST", "POST", "DELETE", "DELETE", "POST"};
-    static const char *const tails[] = {"/cancel", "/cancel?abort=true", "",
-                                        "?abort=true", "/retry"};
     struct said *said = &a->group->said[a->number];
     char path[128];
 
     said->operation = next_random(&a->seed) % OP_COUNT;
     usleep(next_random(&a->seed) % DELAY_MAX_US);
     snprintf(path, sizeof path, "/jobs/%" PRId64 "%s", a->group->job,
-             tails[said->operation]);
-    said->status = http_send(c, methods[said->operation], path, NULL);
-    http_member(c, said->status < 400 ? "result" : "code", said->result,
-                sizeof said->result);
+             operations[said->operation].tail);
+    said->begin_us = clock_us();
+    said->status = http_send(c, operations[said->operation].method, path, NULL);
+    said->end_us = clock_us();
+    http_answer(c, said->result, sizeof said->result, &said->attempt);
     atomic_fetch_add(&tally[said->operation][said->status < 300], 1);
 }
 
@@ -94,137 +99,88 @@ static void *run_actor(void *arg)
     return NULL;
 }
 
-/* -- the judgement ------------------------------------------------------------------- */
+/* -- rounds -------------------------------------------------------------------------- */
+
+static const struct {
+    const char *body;
+    struct nature nature;
+} kinds[] = {
+    {"{\"task\":\"echo\"}", {false, false, false}},
+    {"{\"task\":\"sleep\",\"args\":{\"seconds\":0.002}}", {false, false, false}},
+    {"{\"task\":\"sleep\",\"args\":{\"seconds\":0.1}}", {false, false, false}},
+    {"{\"task\":\"fail\",\"args\":{\"times\":1},\"max_attempts\":2}",
+     {true, true, false}},
+    {"{\"task\":\"fail\",\"args\":{\"times\":9},\"max_attempts\":1}",
+     {true, false, false}},
+    {"{\"task\":\"echo\",\"delay_seconds\":0.003}", {false, false, false}},
+    {"{\"task\":\"sleep\",\"args\":{\"seconds\":0.003},\"lock\":\"races\"}",
+     {false, false, false}},
+    {"{\"task\":\"write-ledger\"}", {true, true, false}},
+};
+
+static void make_job(struct http_client *c, struct group *g)
+{
+    size_t kind = next_random(&g->seed) % (sizeof kinds / sizeof *kinds);
+
+    if (http_send(c, "POST", "/jobs", kinds[kind].body) != 201)
+        die(kinds[kind].body, c->text != NULL ? c->text : "no answer");
+    json_t *job = http_json(c);
+    g->job = json_integer_value(json_object_get(job, "id"));
+    g->nature = kinds[kind].nature;
+    g->nature.loses_lease = loses_lease;
+    json_decref(job);
+    atomic_fetch_add(&made, 1);
+}
 
 struct outcome {
-    char status[32]; /* "gone" when there is no such job */
+    char status[32];
     int attempt;
 };
 
-static bool is(const char *a, const char *b)
+static bool is_at_rest(const struct outcome *o)
 {
-    return strcmp(a, b) == 0;
-}
-
-/* What may have become of the job after an answer, where no retry followed. */
-static const struct rule {
-    const char *result;
-    const char *may_be[5]; /* "gone" is always possible: a delete came after */
-    const char *words;
-} rules[] = {
-    {"cancelled", {"cancelled"}, "said that it will never start"},
-    {"aborting",
-     {"aborted", "failed", "succeeded", "cancelled"},
-     "said that it is being stopped"},
-    {"already_cancelled", {"cancelled"}, "said that it was cancelled"},
-    {"already_aborted", {"aborted"}, "said that it was aborted"},
-    {"job-finished", {"succeeded", "failed"}, "said that it had finished"},
-    {"job-not-found", {NULL}, "said that there is no such job"},
-};
-
-static bool rule_holds(const struct rule *r, const struct outcome *o)
-{
-    if (is(r->result, "cancelled") && o->attempt != 0)
-        return false;
-    for (const char *const *status = r->may_be; *status != NULL; status++)
-        if (is(*status, o->status))
-            return true;
-    return false;
-}
-
-static bool said_that_it_is_gone(const struct said *s)
-{
-    return s->status == 204 || s->status == 202 || s->status == 404;
-}
-
-/* What one answer rules out. NULL: nothing. */
-static const char *contradiction_of(const struct said *s, const struct outcome *o)
-{
-    bool gone = is(o->status, "gone");
-
-    if (s->status == 0 || s->status >= 500)
-        return "no answer, or 5xx";
-    if (s->operation == OP_DELETE || s->operation == OP_DELETE_ABORT)
-        return said_that_it_is_gone(s) && !gone ? "deleted, and still there" : NULL;
-    for (size_t i = 0; !gone && i < sizeof rules / sizeof rules[0]; i++)
-        if (is(s->result, rules[i].result) && !rule_holds(&rules[i], o))
-            return rules[i].words;
-    return NULL;
-}
-
-static const char *contradiction_in(const struct group *g, const struct outcome *o)
-{
-    int cancelled = 0, retried = 0;
-    const char *why = NULL;
-
-    for (int i = 0; i < ACTORS; i++) {
-        cancelled += is(g->said[i].result, "cancelled");
-        retried += g->said[i].operation == OP_RETRY && g->said[i].status == 200;
-    }
-    if (is(o->status, "todo") || is(o->status, "doing"))
-        return "did not come to rest";
-    if (cancelled > 1 + retried)
-        return "cancelled twice";
-    for (int i = 0; i < ACTORS && why == NULL; i++) {
-        if (retried == 0 || g->said[i].status == 0 || g->said[i].status >= 500)
-            why = contradiction_of(&g->said[i], o);
-    }
-    return why;
-}
-
-static void judge(struct group *g, const struct outcome *o)
-{
-    const char *why = contradiction_in(g, o);
-
-    if (why == NULL)
-        return;
-    atomic_fetch_add(&contradictions, 1);
-    printf("job %" PRId64 " is %s after attempt %d, but somebody %s:\n", g->job,
-           o->status, o->attempt, why);
-    for (int i = 0; i < ACTORS; i++)
-        printf("    %s -> %ld %s\n", operation_names[g->said[i].operation],
-               g->said[i].status, g->said[i].result);
-}
-
-/* -- rounds -------------------------------------------------------------------------- */
-
-static int64_t make_job(struct http_client *c, unsigned *seed)
-{
-    static const char *const jobs[] = {
-        "{\"task\":\"echo\"}",
-        "{\"task\":\"sleep\",\"args\":{\"seconds\":0.002}}",
-        "{\"task\":\"sleep\",\"args\":{\"seconds\":0.1}}",
-        "{\"task\":\"fail\",\"args\":{\"times\":1},\"max_attempts\":2}",
-        "{\"task\":\"fail\",\"args\":{\"times\":9}}",
-        "{\"task\":\"echo\",\"delay_seconds\":0.003}",
-        "{\"task\":\"sleep\",\"args\":{\"seconds\":0.003},\"lock\":\"races\"}",
-    };
-    const char *body = jobs[next_random(seed) % (sizeof jobs / sizeof *jobs)];
-
-    if (http_send(c, "POST", "/jobs", body) != 201) {
-        fprintf(stderr, "races: POST /jobs %s: %s\n", body,
-                c->text != NULL ? c->text : "no answer");
-        exit(1);
-    }
-    json_t *job = http_json(c);
-    int64_t id = json_integer_value(json_object_get(job, "id"));
-    json_decref(job);
-    return id;
+    return strcmp(o->status, "todo") != 0 && strcmp(o->status, "doing") != 0;
 }
 
 static struct outcome rest_of(struct http_client *c, int64_t job)
 {
-    struct outcome o = {.status = "gone"};
+    struct outcome o = {.status = "doing"};
     char path[64];
 
-    snprintf(path, sizeof path, "/jobs/%" PRId64 "?wait=10", job);
-    if (http_send(c, "GET", path, NULL) != 200)
-        return o;
-    json_t *doc = http_json(c);
-    o.attempt = (int)json_integer_value(json_object_get(doc, "attempt"));
-    json_decref(doc);
-    http_member(c, "status", o.status, sizeof o.status);
+    snprintf(path, sizeof path, "/jobs/%" PRId64 "?wait=5", job);
+    for (int i = 0; i < REST_TRIES && !is_at_rest(&o); i++) {
+        long status = http_send(c, "GET", path, NULL);
+        o = (struct outcome){.status = "gone"};
+        if (status == 404)
+            break;
+        json_t *doc = http_json(c);
+        o.attempt = (int)json_integer_value(json_object_get(doc, "attempt"));
+        json_decref(doc);
+        http_member(c, "status", o.status, sizeof o.status);
+    }
     return o;
+}
+
+static void judge(const struct group *g, const struct outcome *o)
+{
+    for (int i = 0; i < ACTORS; i++) {
+        atomic_fetch_add(&retried, strcmp(g->said[i].result, "retried") == 0);
+        atomic_fetch_add(&cancelled, strcmp(g->said[i].result, "cancelled") == 0);
+    }
+    atomic_fetch_add(&gone, strcmp(o->status, "gone") == 0);
+    if (model_allows(g->said, ACTORS, g->nature, o->status, o->attempt) ||
+        atomic_fetch_add(&contradictions, 1) >= SHOWN_MOST)
+        return;
+    flockfile(stdout);
+    printf("job %" PRId64 " is %s after attempt %d, which contradicts:\n", g->job,
+           o->status, o->attempt);
+    for (int i = 0; i < ACTORS; i++) {
+        const struct said *s = &g->said[i];
+        printf("    %-14s %6" PRId64 " .. %6" PRId64 " us: %ld %s attempt %d\n",
+               operations[s->operation].name, s->begin_us - g->said[0].begin_us,
+               s->end_us - g->said[0].begin_us, s->status, s->result, s->attempt);
+    }
+    funlockfile(stdout);
 }
 
 static void *run_group(void *arg)
@@ -243,7 +199,7 @@ static void *run_group(void *arg)
         pthread_create(&threads[i], NULL, run_actor, &actors[i]);
     }
     for (int i = 0; i < g->rounds; i++) {
-        g->job = make_job(&c, &g->seed);
+        make_job(&c, g);
         pthread_barrier_wait(&g->begin);
         pthread_barrier_wait(&g->end);
         struct outcome o = rest_of(&c, g->job);
@@ -257,30 +213,105 @@ static void *run_group(void *arg)
     return NULL;
 }
 
-int main(int argc, char **argv)
+static void *run_freezer(void *arg)
+{
+    const struct world *w = arg;
+
+    while (!atomic_load(&races_are_over)) {
+        kill(w->node[1], SIGSTOP);
+        sleep_ms(LEASE_SECONDS * 1500);
+        kill(w->node[1], SIGCONT);
+        sleep_ms(500);
+    }
+    return NULL;
+}
+
+/* -- the sums ------------------------------------------------------------------------ */
+
+static void audit(struct world *w)
+{
+    world_wait_quiet(w);
+    world_load_lines(w);
+    world_check(w, "contradictions", contradictions);
+    world_check_sql(w, "every job has ended, once, or is gone",
+                    "SELECT count(*) FROM belay.jobs j FULL JOIN belay.ends e USING (id)"
+                    " WHERE j.id IS NULL OR e.id IS NULL");
+    world_check(w, "jobs made = jobs there + jobs gone",
+                made - gone - world_count(w, "SELECT count(*) FROM belay.jobs"));
+    world_check(
+        w, "every deleted job has one record of it",
+        gone - world_count(w, "SELECT count(*) FROM belay.events WHERE type='deleted'"));
+    world_check(w, "every manual retry has one record",
+                retried -
+                    world_count(w, "SELECT count(*) FROM belay.events"
+                                   " WHERE type = 'retried' AND detail ->> 'by_hand' = "
+                                   "'true'"));
+    world_check(w, "every cancel has a receipt",
+                cancelled > world_count(w, "SELECT count(*) FROM belay.cancellations"
+                                           " WHERE outcome = 'cancelled'"));
+    world_check_sql(w, "no receipt is open",
+                    "SELECT count(*) FROM belay.cancellations WHERE stopped_at IS NULL");
+    world_check_sql(w, "no lock is held", "SELECT count(*) FROM belay.held");
+    world_check_sql(w, "no attempt was started twice",
+                    "SELECT count(*) FROM (SELECT FROM lines WHERE what = 'start'"
+                    " GROUP BY id, attempt HAVING count(*) > 1) x");
+    world_check_sql(w, "nothing was started after the last attempt",
+                    "SELECT count(*) FROM lines l JOIN belay.ends e USING (id)"
+                    " WHERE l.attempt > e.attempts");
+    world_check_sql(w, "what succeeded has run to its end",
+                    "SELECT count(*) FROM belay.ends e JOIN belay.jobs j USING (id) JOIN"
+                    " belay.tasks t ON t.id = j.task_id WHERE t.name = 'write-ledger' AND"
+                    " e.status = 2 AND NOT EXISTS (SELECT FROM lines l WHERE l.id = e.id"
+                    " AND l.attempt = e.attempts AND l.what = 'end')");
+}
+
+static void race(struct world *w, int rounds, unsigned seed)
 {
     struct group groups[GROUPS] = {0};
-    pthread_t threads[GROUPS];
+    pthread_t threads[GROUPS], freezer;
 
-    if (argc < 4) {
-        fprintf(stderr, "usage: races PORT ROUNDS SEED\n");
-        return 2;
-    }
-    port = (int)strtol(argv[1], NULL, 10);
-    int rounds = (int)strtol(argv[2], NULL, 10);
-    unsigned seed = (unsigned)strtoul(argv[3], NULL, 10);
-    curl_global_init(CURL_GLOBAL_DEFAULT);
+    if (loses_lease)
+        pthread_create(&freezer, NULL, run_freezer, w);
     for (int i = 0; i < GROUPS; i++) {
-        groups[i] = (struct group){.number = i,
-                                   .rounds = rounds / GROUPS + (i < rounds % GROUPS),
+        groups[i] = (struct group){.rounds = rounds / GROUPS + (i < rounds % GROUPS),
                                    .seed = seed + (unsigned)i * 7919u};
         pthread_create(&threads[i], NULL, run_group, &groups[i]);
     }
     for (int i = 0; i < GROUPS; i++)
         pthread_join(threads[i], NULL);
+    atomic_store(&races_are_over, true);
+    if (loses_lease)
+        pthread_join(freezer, NULL);
+}
+
+int main(int argc, char **argv)
+{
+    struct world w;
+
+    if (argc < 5) {
+        fprintf(stderr, "usage: races plain|lease BELAY ROUNDS SEED\n");
+        return 2;
+    }
+    loses_lease = strcmp(argv[1], "lease") == 0;
+    int rounds = (int)strtol(argv[3], NULL, 10);
+    unsigned seed = (unsigned)strtoul(argv[4], NULL, 10);
+    world_open(&w, argv[2]);
+    if (loses_lease)
+        w.concurrency = "2";
+    for (int i = 0; i <= loses_lease; i++) {
+        world_start_node(&w, i);
+        world_wait_ready(&w, i, READY_MS);
+    }
+    port = world_port(&w, 0);
+    race(&w, rounds, seed);
+    audit(&w);
     for (int i = 0; i < OP_COUNT; i++)
-        printf("%-14s %6d accepted %6d refused\n", operation_names[i], tally[i][1],
+        printf("%-14s %6d accepted %6d refused\n", operations[i].name, tally[i][1],
                tally[i][0]);
-    printf("%d rounds, seed %u, %d contradictions\n", rounds, seed, contradictions);
-    return contradictions > 0;
+    if (loses_lease)
+        printf("stale writes refused: %d\n", world_log_lines(&w, 1, "stale=true"));
+    world_close(&w);
+    printf("%d rounds, seed %u, %d contradictions, %d checks failed\n", rounds, seed,
+           contradictions, w.checks_failed);
+    return w.checks_failed > 0;
 }
