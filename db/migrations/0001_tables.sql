@@ -69,14 +69,16 @@ CREATE UNIQUE INDEX blocked_line ON belay.blocked (lock, priority DESC, id);
 CREATE TABLE belay.held (lock text PRIMARY KEY, id bigint NOT NULL);          -- whose turn it is
 CREATE TABLE belay.uniq (queueing_lock text PRIMARY KEY, id bigint NOT NULL); -- the todo job of each
 
--- One row a claim: the only mark of "doing", and the fence. job_ids is in queue order; the first `sure` of them were to
--- start at once, the rest were claimed ahead.
+-- One row a claim: the only mark of "doing", and the fence. job_ids are those that have not ended or gone back, in queue
+-- order; the first `sure` of them were to start at once, the rest were claimed ahead. lo and hi enclose them: whoever looks
+-- for the lease of a job passes over most leases without a look into their arrays.
 CREATE TABLE belay.leases (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   worker_id bigint NOT NULL,
   at timestamptz NOT NULL DEFAULT clock_timestamp(),
   sure int NOT NULL DEFAULT 1,
-  remaining int NOT NULL,
+  lo bigint NOT NULL,
+  hi bigint NOT NULL,
   job_ids bigint[] NOT NULL
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_threshold = 2000000000);
@@ -129,6 +131,7 @@ CREATE TABLE belay.events (
   id bigint GENERATED ALWAYS AS IDENTITY,
   job_id bigint NOT NULL,
   at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  rank smallint NOT NULL DEFAULT 8, -- orders what happened at the same time
   type text NOT NULL,
   attempt int,
   actor text,
@@ -136,18 +139,21 @@ CREATE TABLE belay.events (
 );
 CREATE INDEX events_job ON belay.events (job_id, id);
 
--- Ids are spread over partitions of 5,000,000, so that old jobs go by DROP and not by DELETE.
+-- Ids are spread over partitions of 5,000,000, so that old jobs go by DROP and not by DELETE. Made beside and then attached:
+-- CREATE TABLE .. PARTITION OF would wait for every reader of the parent, and all others would wait behind it.
 CREATE FUNCTION belay.add_partition(p_n bigint) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
   width CONSTANT bigint := 5000000;
+  parent text;
 BEGIN
   IF to_regclass(format('belay.jobs_%s', p_n)) IS NOT NULL THEN
     RETURN false;
   END IF;
-  EXECUTE format('CREATE TABLE IF NOT EXISTS belay.jobs_%s PARTITION OF belay.jobs FOR VALUES FROM (%s) TO (%s)',
-                 p_n, p_n * width, (p_n + 1) * width);
-  EXECUTE format('CREATE TABLE IF NOT EXISTS belay.ends_%s PARTITION OF belay.ends FOR VALUES FROM (%s) TO (%s)',
-                 p_n, p_n * width, (p_n + 1) * width);
+  FOREACH parent IN ARRAY ARRAY['jobs', 'ends'] LOOP
+    EXECUTE format('CREATE TABLE belay.%1$s_%2$s (LIKE belay.%1$s INCLUDING DEFAULTS)', parent, p_n);
+    EXECUTE format('ALTER TABLE belay.%1$s ATTACH PARTITION belay.%1$s_%2$s FOR VALUES FROM (%3$s) TO (%4$s)',
+                   parent, p_n, p_n * width, (p_n + 1) * width);
+  END LOOP;
   RETURN true;
 END $$;
 SELECT belay.add_partition(0), belay.add_partition(1);

@@ -4,6 +4,13 @@ CREATE FUNCTION belay.time_text(p_at timestamptz) RETURNS text LANGUAGE sql STAB
   SELECT to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 
+CREATE FUNCTION belay.progress_text(p_percent real, p_message text, p_at timestamptz) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN concat('{"percent":', p_percent, ',"message":', coalesce(to_json(p_message)::text, 'null'), ',"at":"',
+                belay.time_text(p_at), '"}');
+END $$;
+
 -- What each action would do now, in words.
 CREATE FUNCTION belay.actions_text(p_status text, p_aborting boolean) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
@@ -48,60 +55,56 @@ BEGIN
     ',"actions":', belay.actions_text(p_status, p_abort_requested_at IS NOT NULL), '}');
 END $$;
 
--- Changes with whatever changes in the document.
-CREATE FUNCTION belay.etag_text(
-  p_id bigint, p_status text, p_attempt int, p_scheduled_at timestamptz, p_finished_at timestamptz,
-  p_progress_at timestamptz, p_abort_requested_at timestamptz, p_max_attempts int) RETURNS text
-LANGUAGE plpgsql STABLE AS $$
-BEGIN
-  RETURN to_hex(hashtextextended(concat_ws('/', p_id, p_status, p_attempt,
-    extract(epoch FROM p_scheduled_at), extract(epoch FROM p_finished_at), 'p',
-    extract(epoch FROM p_progress_at), 'a', extract(epoch FROM p_abort_requested_at),
-    p_max_attempts), 0));
-END $$;
+-- A hash of the document: it changes with whatever changes there, and with nothing else.
+CREATE FUNCTION belay.etag_text(p_job text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT to_hex(hashtextextended(p_job, 0))
+$$;
 
--- Where these jobs stand, all seen in one snapshot. Unknown ids give no row.
+-- The lease that a job is in. Ordered, because the hot connections have sequential scans switched off: one that cannot be
+-- avoided would make the planner blind to every other cost.
+CREATE FUNCTION belay.lease_of(p_id bigint) RETURNS SETOF belay.leases LANGUAGE sql STABLE AS $$
+  SELECT * FROM belay.leases l WHERE l.lo <= p_id AND l.hi >= p_id AND l.job_ids @> ARRAY[p_id] ORDER BY l.id LIMIT 1
+$$;
+
+-- Where these jobs stand, all seen in one snapshot. Unknown ids give no row. OFFSET 0 keeps the planner from walking over
+-- all jobs, and from writing a document twice.
 CREATE FUNCTION belay.job_states(p_ids bigint[])
 RETURNS TABLE (id bigint, status text, attempt int, etag text, lease_id bigint, worker_id bigint,
                queue text, lock text, job text)
 LANGUAGE sql STABLE AS $$
-  SELECT x.id, x.status, x.attempt,
-         belay.etag_text(x.id, x.status, x.attempt, x.scheduled_at, x.finished_at, x.progress_at,
-                         x.abort_requested_at, x.max_attempts),
-         x.lease_id, x.worker_id, x.queue, x.lock,
-         belay.job_text(x.id, x.queue, x.task, x.priority, x.args, x.status, x.attempt,
-                        x.max_attempts, x.lock, x.queueing_lock, x.tags, x.metadata,
-                        x.scheduled_at, x.created_at, x.started_at, x.finished_at, x.worker,
-                        x.result, x.error, x.progress, x.abort_requested_at)
+  SELECT y.id, y.status, y.attempt, belay.etag_text(y.job), y.lease_id, y.worker_id, y.queue, y.lock, y.job
   FROM (
-    SELECT j.id, q.name AS queue, t.name AS task, j.priority, j.args, j.max_attempts, j.lock,
-           j.queueing_lock, j.tags, j.metadata, j.scheduled_at, j.created_at, j.status,
-           CASE j.status WHEN 'todo' THEN j.attempts WHEN 'doing' THEN j.attempts + 1
-                         ELSE j.end_attempts END AS attempt,
-           coalesce(j.started_at, j.lease_at) AS started_at, j.finished_at, j.lease_id,
-           w.id AS worker_id, w.name AS worker, j.result, j.error, p.at AS progress_at,
-           CASE WHEN p.at IS NOT NULL THEN concat('{"percent":', p.percent, ',"message":',
-             coalesce(to_json(p.message)::text, 'null'), ',"at":"', belay.time_text(p.at), '"}')
-           END AS progress,
-           (SELECT max(c.requested_at) FROM belay.cancellations c
-            WHERE c.job_id = j.id AND c.abort AND c.attempt IS NOT NULL
-              AND c.attempt = coalesce(j.end_attempts, j.attempts + 1)) AS abort_requested_at
+    SELECT x.id, x.status, x.attempt, x.lease_id, x.on_worker AS worker_id, q.name AS queue, x.lock,
+           belay.job_text(x.id, q.name, t.name, x.priority, x.args, x.status, x.attempt, x.max_attempts, x.lock,
+                          x.queueing_lock, x.tags, x.metadata, x.scheduled_at, x.created_at, x.started_at,
+                          x.finished_at, w.name, x.result, x.error,
+                          CASE WHEN p.at IS NOT NULL THEN belay.progress_text(p.percent, p.message, p.at) END,
+                          x.abort_requested_at) AS job
     FROM (
-      SELECT j.*, e.attempts AS end_attempts, e.started_at, e.finished_at, e.result, e.error,
-             l.id AS lease_id, l.at AS lease_at, coalesce(e.worker_id, l.worker_id) AS on_worker,
+      SELECT j.*, e.finished_at, e.result, e.error, l.id AS lease_id,
+             coalesce(e.worker_id, l.worker_id) AS on_worker,
+             CASE WHEN e.id IS NOT NULL THEN e.started_at ELSE l.at END AS started_at,
              CASE WHEN e.id IS NOT NULL
                     THEN (ARRAY['succeeded', 'failed', 'cancelled', 'aborted'])[e.status - 1]
-                  WHEN l.id IS NOT NULL THEN 'doing' ELSE 'todo' END AS status
-      FROM unnest(p_ids) u (id) JOIN belay.jobs j ON j.id = u.id
-      LEFT JOIN belay.ends e ON e.id = j.id
-      LEFT JOIN LATERAL (SELECT l.id, l.at, l.worker_id FROM belay.leases l
-                         WHERE e.id IS NULL AND l.job_ids @> ARRAY[j.id] LIMIT 1) l ON true
-    ) j
-    JOIN belay.queues q ON q.id = j.queue_id
-    JOIN belay.tasks t ON t.id = j.task_id
-    LEFT JOIN belay.workers w ON w.id = j.on_worker
-    LEFT JOIN belay.progress p ON p.job_id = j.id
-  ) x
+                  WHEN l.id IS NOT NULL THEN 'doing' ELSE 'todo' END AS status,
+             CASE WHEN e.id IS NOT NULL THEN e.attempts WHEN l.id IS NOT NULL THEN j.attempts + 1
+                  ELSE j.attempts END AS attempt,
+             (SELECT max(c.requested_at) FROM belay.cancellations c
+              WHERE c.job_id = j.id AND c.attempt IS NOT NULL
+                AND CASE WHEN e.id IS NULL THEN c.stopped_at IS NULL
+                         ELSE c.attempt = e.attempts AND c.outcome <> 'cancelled' END) AS abort_requested_at
+      FROM unnest(p_ids) u (id)
+      CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
+      LEFT JOIN LATERAL (SELECT * FROM belay.ends e WHERE e.id = j.id OFFSET 0) e ON true
+      LEFT JOIN LATERAL (SELECT * FROM belay.lease_of(j.id) WHERE e.id IS NULL OFFSET 0) l ON true
+      OFFSET 0
+    ) x
+    JOIN belay.queues q ON q.id = x.queue_id
+    JOIN belay.tasks t ON t.id = x.task_id
+    LEFT JOIN belay.workers w ON w.id = x.on_worker
+    LEFT JOIN belay.progress p ON p.job_id = x.id
+    OFFSET 0
+  ) y
 $$;
 
 CREATE FUNCTION belay.cancellation_text(c belay.cancellations) RETURNS text LANGUAGE plpgsql STABLE AS $$
@@ -121,30 +124,40 @@ BEGIN
     ',"delete_requested":', c.delete_requested::text, ',"abort":', c.abort::text, '}');
 END $$;
 
+-- What the rows of a job tell of its life: the present attempt, and where it began. These rows can go; whoever removes or
+-- rewrites one puts what it told into events.
+CREATE FUNCTION belay.row_events(p_id bigint)
+RETURNS TABLE (at timestamptz, rank int, type text, attempt int, actor text, detail json) LANGUAGE sql STABLE AS $$
+  SELECT j.created_at, 0, 'deferred', NULL::int, NULL::text, NULL::json FROM belay.jobs j WHERE j.id = p_id
+  UNION ALL
+  SELECT j.created_at, 1, 'scheduled', NULL, NULL, json_build_object('scheduled_at', belay.time_text(j.scheduled_at))
+  FROM belay.jobs j WHERE j.id = p_id AND j.scheduled_at IS NOT NULL AND j.attempts = 0
+  UNION ALL
+  SELECT l.at, 2, 'started', j.attempts + 1, NULL, json_build_object('worker', w.name)
+  FROM belay.jobs j CROSS JOIN LATERAL belay.lease_of(j.id) l LEFT JOIN belay.workers w ON w.id = l.worker_id
+  WHERE j.id = p_id
+  UNION ALL
+  SELECT e.started_at, 2, 'started', e.attempts, NULL, json_build_object('worker', w.name)
+  FROM belay.ends e LEFT JOIN belay.workers w ON w.id = e.worker_id
+  WHERE e.id = p_id AND e.started_at IS NOT NULL
+  UNION ALL
+  SELECT p.at, 3, 'progress', NULL, NULL, json_build_object('percent', p.percent, 'message', p.message)
+  FROM belay.progress p WHERE p.job_id = p_id
+  UNION ALL
+  SELECT e.finished_at, 7, (ARRAY['succeeded', 'failed', 'cancelled', 'aborted'])[e.status - 1], e.attempts, c.actor,
+         coalesce(e.error, CASE WHEN c.n IS NOT NULL THEN
+           json_build_object('cancellation', c.n, 'cause', c.cause, 'reason', c.reason) END)
+  FROM belay.ends e LEFT JOIN LATERAL (
+    SELECT c.n, c.actor, c.cause, c.reason FROM belay.cancellations c
+    WHERE e.status = 4 AND c.job_id = e.id AND c.attempt IS NULL ORDER BY c.n DESC LIMIT 1) c ON true
+  WHERE e.id = p_id
+$$;
+
 -- The life of a job in order: what rows tell, and what was recorded because no row would.
 CREATE FUNCTION belay.job_events(p_id bigint, p_after bigint, p_limit int)
 RETURNS TABLE (id bigint, event text) LANGUAGE sql STABLE AS $$
-  WITH e (at, rank, type, attempt, actor, detail) AS (
-    SELECT j.created_at, 0, 'deferred', NULL::int, NULL::text, NULL::json FROM belay.jobs j WHERE j.id = p_id
-    UNION ALL
-    SELECT j.created_at, 1, 'scheduled', NULL, NULL, json_build_object('scheduled_at', belay.time_text(j.scheduled_at))
-    FROM belay.jobs j WHERE j.id = p_id AND j.scheduled_at IS NOT NULL AND j.attempts = 0
-    UNION ALL
-    SELECT l.at, 2, 'started', j.attempts + 1, NULL, json_build_object('worker', w.name)
-    FROM belay.jobs j JOIN belay.leases l ON l.job_ids @> ARRAY[j.id]
-    LEFT JOIN belay.workers w ON w.id = l.worker_id
-    WHERE j.id = p_id AND NOT EXISTS (SELECT FROM belay.ends x WHERE x.id = p_id)
-    UNION ALL
-    SELECT x.started_at, 2, 'started', x.attempts, NULL, json_build_object('worker', w.name)
-    FROM belay.ends x LEFT JOIN belay.workers w ON w.id = x.worker_id
-    WHERE x.id = p_id AND x.started_at IS NOT NULL
-    UNION ALL
-    SELECT x.finished_at, 7, (ARRAY['succeeded', 'failed', 'cancelled', 'aborted'])[x.status - 1], x.attempts, NULL,
-           x.error
-    FROM belay.ends x WHERE x.id = p_id
-    UNION ALL
-    SELECT p.at, 3, 'progress', NULL, NULL, json_build_object('percent', p.percent, 'message', p.message)
-    FROM belay.progress p WHERE p.job_id = p_id
+  WITH e AS (
+    SELECT * FROM belay.row_events(p_id)
     UNION ALL
     SELECT s.at, s.rank, s.type, c.attempt, c.actor,
            json_build_object('cancellation', c.n, 'cause', c.cause, 'reason', c.reason)
@@ -153,7 +166,7 @@ RETURNS TABLE (id bigint, event text) LANGUAGE sql STABLE AS $$
                          (c.acknowledged_at, 6, 'acknowledged')) s (at, rank, type)
     WHERE c.job_id = p_id AND c.attempt IS NOT NULL AND s.at IS NOT NULL
     UNION ALL
-    SELECT v.at, 8, v.type, v.attempt, v.actor, v.detail FROM belay.events v WHERE v.job_id = p_id
+    SELECT v.at, v.rank, v.type, v.attempt, v.actor, v.detail FROM belay.events v WHERE v.job_id = p_id
   ), n AS (SELECT row_number() OVER (ORDER BY at, rank) AS id, e.* FROM e)
   SELECT n.id, concat('{"id":', n.id, ',"job_id":', p_id, ',"at":"', belay.time_text(n.at), '","type":"',
            n.type, '","attempt":', coalesce(n.attempt::text, 'null'),

@@ -15,38 +15,46 @@ BEGIN
   END IF;
 END $$;
 
--- One mutex a bucket of lock names, taken in bucket order, so that two callers cannot deadlock. A bucket, because one
--- advisory lock a name would fill PostgreSQL's lock table.
-CREATE FUNCTION belay.lock_turns(p_locks text[]) RETURNS void LANGUAGE sql AS $$
-  SELECT pg_advisory_xact_lock(4994, b) FROM (SELECT DISTINCT hashtext(l) & 1023 AS b FROM unnest(p_locks) l ORDER BY 1) x
-$$;
+-- One mutex a bucket of names, taken in bucket order, so that two callers cannot deadlock. A bucket, because one advisory
+-- lock a name would fill PostgreSQL's lock table.
+CREATE FUNCTION belay.lock_names(p_class int, p_names text[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(p_class, b)
+  FROM (SELECT DISTINCT hashtext(n) & 1023 AS b FROM unnest(p_names) n WHERE n IS NOT NULL ORDER BY 1) x;
+END $$;
 
 -- Gives each free lock to the first of its line; takes it back from a head that has not started if a better one came.
+-- Turns are the last thing that a statement takes: whoever has one waits for no row. So rows that are busy are passed over,
+-- and whoever holds the row of a job that has a lock promotes before the end, whether or not it changed anything.
 CREATE FUNCTION belay.promote(p_locks text[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  PERFORM belay.lock_turns(p_locks);
+  PERFORM belay.lock_names(4994, p_locks);
   WITH u AS (SELECT DISTINCT l FROM unnest(p_locks) l),
-  better AS (
+  better AS MATERIALIZED (
     SELECT h.lock, h.id, j.queue_id, j.priority, j.scheduled_at
-    FROM u JOIN belay.held h ON h.lock = u.l JOIN belay.jobs j ON j.id = h.id,
-         LATERAL (SELECT b.priority, b.id FROM belay.blocked b WHERE b.lock = h.lock
-                  ORDER BY b.priority DESC, b.id LIMIT 1) f -- the first only: the line may be long
+    FROM u JOIN belay.held h ON h.lock = u.l
+    CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = h.id OFFSET 0) j
+    CROSS JOIN LATERAL (SELECT b.priority, b.id FROM belay.blocked b WHERE b.lock = h.lock
+                        ORDER BY b.priority DESC, b.id LIMIT 1) f -- the first only: the line may be long
     WHERE f.priority > j.priority OR f.priority = j.priority AND f.id < h.id),
-  r AS (DELETE FROM belay.ready r USING better x
-        WHERE r.queue_id = x.queue_id AND r.priority = x.priority AND r.id = x.id RETURNING x.*),
-  s AS (DELETE FROM belay.scheduled s USING better x
-        WHERE s.run_at = x.scheduled_at AND s.id = x.id RETURNING x.*),
+  r AS (DELETE FROM belay.ready WHERE ctid = ANY (ARRAY(
+          SELECT r.ctid FROM better x
+          JOIN belay.ready r ON r.queue_id = x.queue_id AND r.priority = x.priority AND r.id = x.id
+          FOR UPDATE OF r SKIP LOCKED)) RETURNING id),
+  s AS (DELETE FROM belay.scheduled WHERE ctid = ANY (ARRAY(
+          SELECT s.ctid FROM better x JOIN belay.scheduled s ON s.run_at = x.scheduled_at AND s.id = x.id
+          FOR UPDATE OF s SKIP LOCKED)) RETURNING id),
   back AS (INSERT INTO belay.blocked (lock, priority, id, queue_id, run_at)
-           SELECT lock, priority, id, queue_id, scheduled_at FROM r
-           UNION ALL SELECT lock, priority, id, queue_id, scheduled_at FROM s RETURNING lock)
+           SELECT x.lock, x.priority, x.id, x.queue_id, x.scheduled_at
+           FROM better x JOIN (SELECT id FROM r UNION ALL SELECT id FROM s) y ON y.id = x.id RETURNING lock)
   DELETE FROM belay.held h USING back WHERE h.lock = back.lock;
 
   WITH u AS (SELECT DISTINCT l FROM unnest(p_locks) l
-             WHERE NOT EXISTS (SELECT FROM belay.held h WHERE h.lock = l)),
-  first AS (SELECT b.* FROM u, LATERAL (SELECT * FROM belay.blocked b WHERE b.lock = u.l
-                                        ORDER BY b.priority DESC, b.id LIMIT 1) b),
-  g AS (DELETE FROM belay.blocked b USING first f
-        WHERE b.lock = f.lock AND b.priority = f.priority AND b.id = f.id RETURNING b.*),
+             WHERE l IS NOT NULL AND NOT EXISTS (SELECT FROM belay.held h WHERE h.lock = l)),
+  g AS (DELETE FROM belay.blocked b WHERE b.ctid = ANY (ARRAY(
+          SELECT f.at FROM u, LATERAL (SELECT b.ctid AS at FROM belay.blocked b WHERE b.lock = u.l
+                                       ORDER BY b.priority DESC, b.id LIMIT 1 FOR UPDATE SKIP LOCKED) f))
+        RETURNING b.*),
   h AS (INSERT INTO belay.held (lock, id) SELECT lock, id FROM g),
   s AS (INSERT INTO belay.scheduled (run_at, id, queue_id, priority)
         SELECT run_at, id, queue_id, priority FROM g WHERE run_at > now())
@@ -54,52 +62,54 @@ BEGIN
   SELECT queue_id, priority, id FROM g WHERE run_at IS NULL OR run_at <= now();
 END $$;
 
--- The holders ended: free their locks, next please.
+-- The jobs of p_ids are done with their locks (null: only look at the line); next please.
 CREATE FUNCTION belay.release(p_locks text[], p_ids bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  PERFORM belay.lock_turns(p_locks);
+  IF p_locks IS NULL OR p_locks = '{}' THEN
+    RETURN;
+  END IF;
+  PERFORM belay.lock_names(4994, p_locks);
   DELETE FROM belay.held h USING unnest(p_locks, p_ids) x (l, i) WHERE h.lock = x.l AND h.id = x.i;
   PERFORM belay.promote(p_locks);
 END $$;
 
--- The same for ids of which hardly any has a lock.
-CREATE FUNCTION belay.release_ids(p_ids bigint[]) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-  locks text[];
-  ids bigint[];
+-- Which of these jobs have which lock, for release(). Null: none has one, as most; and nobody holds any, mostly.
+CREATE FUNCTION belay.locks_of(p_ids bigint[], OUT locks text[], OUT ids bigint[]) LANGUAGE plpgsql AS $$
 BEGIN
-  IF NOT EXISTS (SELECT FROM belay.held) THEN
-    RETURN;
-  END IF;
-  SELECT array_agg(j.lock), array_agg(j.id) INTO locks, ids
-  FROM unnest(p_ids) u (id) JOIN belay.jobs j ON j.id = u.id WHERE j.lock IS NOT NULL;
-  IF locks IS NOT NULL THEN
-    PERFORM belay.release(locks, ids);
+  IF EXISTS (SELECT FROM belay.held) THEN
+    SELECT array_agg(j.lock), array_agg(j.id) INTO locks, ids
+    FROM unnest(p_ids) u (id) CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
+    WHERE j.lock IS NOT NULL;
   END IF;
 END $$;
 
 CREATE TYPE belay.inserted AS (
   ord int, id bigint, result text, existing_id bigint, scheduled boolean, etag text, job text);
 
--- Jobs without lock, queueing lock or schedule: two plain inserts, ids in the order of the input.
+-- Jobs without lock, queueing lock or schedule: two plain inserts, ids in the order of the input. plpgsql, as all that is hot:
+-- it keeps its plans, and a function in SQL is planned at each call.
 CREATE FUNCTION belay.insert_plain(
   p_tasks text[], p_queues text[], p_priorities int[], p_args json[], p_max_attempts int[], p_tags text[],
-  p_metadata json[], p_want boolean[]) RETURNS SETOF belay.inserted LANGUAGE sql AS $$
+  p_metadata json[], p_want boolean[]) RETURNS SETOF belay.inserted LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN QUERY
   WITH t AS MATERIALIZED (
     SELECT x.ord::int, nextval('belay.job_id_seq') AS id, q.id AS queue_id, k.id AS task_id, x.task, x.queue,
            x.priority, x.args, x.max_attempts, x.tags::text[] AS tags, x.metadata, x.want, now() AS created_at
     FROM unnest(p_tasks, p_queues, p_priorities, p_args, p_max_attempts, p_tags, p_metadata, p_want)
          WITH ORDINALITY x (task, queue, priority, args, max_attempts, tags, metadata, want, ord)
-    JOIN belay.queues q ON q.name = x.queue JOIN belay.tasks k ON k.name = x.task),
+    CROSS JOIN LATERAL (SELECT q.id FROM belay.queues q WHERE q.name = x.queue OFFSET 0) q
+    CROSS JOIN LATERAL (SELECT k.id FROM belay.tasks k WHERE k.name = x.task OFFSET 0) k),
   j AS (INSERT INTO belay.jobs (id, created_at, queue_id, task_id, priority, max_attempts, tags, args, metadata)
-        SELECT id, created_at, queue_id, task_id, priority, max_attempts, tags, args, metadata FROM t),
-  r AS (INSERT INTO belay.ready (queue_id, priority, id) SELECT queue_id, priority, id FROM t)
-  SELECT ord, id, 'created', NULL::bigint, false,
-         CASE WHEN want THEN belay.etag_text(id, 'todo', 0, NULL, NULL, NULL, NULL, max_attempts) END,
-         CASE WHEN want THEN belay.job_text(id, queue, task, priority, args, 'todo', 0, max_attempts, NULL, NULL,
-           tags, metadata, NULL, created_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL) END
-  FROM t
-$$;
+        SELECT t.id, t.created_at, t.queue_id, t.task_id, t.priority, t.max_attempts, t.tags, t.args, t.metadata FROM t),
+  r AS (INSERT INTO belay.ready (queue_id, priority, id) SELECT t.queue_id, t.priority, t.id FROM t),
+  d AS (
+    SELECT t.ord, t.id,
+           CASE WHEN t.want THEN belay.job_text(t.id, t.queue, t.task, t.priority, t.args, 'todo', 0, t.max_attempts,
+             NULL, NULL, t.tags, t.metadata, NULL, t.created_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL) END AS job
+    FROM t OFFSET 0)
+  SELECT d.ord, d.id, 'created', NULL::bigint, false, belay.etag_text(d.job), d.job FROM d;
+END $$;
 
 -- All or nothing for each group: the groups (p_grps) in which a queueing lock is taken get no row.
 CREATE FUNCTION belay.take_queueing_locks(p_grps int[], p_ids bigint[], p_locks text[])
@@ -110,15 +120,23 @@ DECLARE
   wanted int;
   won bigint[];
 BEGIN
+  IF (SELECT count(DISTINCT l) FROM unnest(p_locks) l) > 1 THEN
+    PERFORM belay.lock_names(4995, p_locks); -- two that wait for each other's rows would deadlock
+  END IF;
   FOR g, wanted IN SELECT x.g, count(*) FROM unnest(p_grps, p_locks) x (g, l) WHERE x.l IS NOT NULL
                    GROUP BY x.g ORDER BY x.g LOOP
-    WITH w AS (INSERT INTO belay.uniq (queueing_lock, id)
-               SELECT x.l, x.i FROM unnest(p_grps, p_ids, p_locks) x (gg, i, l)
-               WHERE x.gg = g AND x.l IS NOT NULL ORDER BY x.l, x.i ON CONFLICT DO NOTHING RETURNING id)
-    SELECT coalesce(array_agg(id), '{}') INTO won FROM w;
-    IF cardinality(won) < wanted THEN
+    FOR round IN 1 .. 3 LOOP
+      WITH w AS (INSERT INTO belay.uniq (queueing_lock, id)
+                 SELECT x.l, x.i FROM unnest(p_grps, p_ids, p_locks) x (gg, i, l)
+                 WHERE x.gg = g AND x.l IS NOT NULL ORDER BY x.l, x.i ON CONFLICT DO NOTHING RETURNING id)
+      SELECT coalesce(array_agg(w.id), '{}') INTO won FROM w;
+      EXIT WHEN cardinality(won) = wanted;
       DELETE FROM belay.uniq u USING unnest(p_ids, p_locks) x (i, l)
       WHERE x.i = ANY (won) AND u.queueing_lock = x.l AND u.id = x.i;
+      EXIT WHEN EXISTS (SELECT FROM unnest(p_grps, p_locks) x (gg, l) JOIN belay.uniq u ON u.queueing_lock = x.l
+                        WHERE x.gg = g); -- else it was claimed or cancelled meanwhile: the lock may be free
+    END LOOP;
+    IF cardinality(won) < wanted THEN
       refused := refused || g;
     END IF;
   END LOOP;
@@ -152,7 +170,8 @@ BEGIN
                 p_scheduled_at, p_delay_ms, p_locks, p_queueing_locks, p_want)
          WITH ORDINALITY x (g, id, task, queue, priority, args, max_attempts, tags_text, metadata, at, delay, lock,
                             queueing_lock, want, ord)
-    JOIN belay.queues q ON q.name = x.queue JOIN belay.tasks k ON k.name = x.task),
+    CROSS JOIN LATERAL (SELECT q.id FROM belay.queues q WHERE q.name = x.queue OFFSET 0) q
+    CROSS JOIN LATERAL (SELECT k.id FROM belay.tasks k WHERE k.name = x.task OFFSET 0) k),
   ok AS (SELECT * FROM t WHERE NOT g = ANY (refused)),
   j AS (INSERT INTO belay.jobs (id, created_at, queue_id, task_id, priority, max_attempts, tags, args, metadata,
                                 scheduled_at, lock, queueing_lock)
@@ -169,11 +188,12 @@ BEGIN
               WHEN u.id IS NULL THEN 'refused' ELSE 'already-enqueued' END,
          CASE WHEN t.g = ANY (refused) THEN u.id END,
          coalesce(t.run_at > now(), false),
-         CASE WHEN t.want THEN belay.etag_text(t.id, 'todo', 0, t.run_at, NULL, NULL, NULL, t.max_attempts) END,
-         CASE WHEN t.want THEN belay.job_text(t.id, t.queue, t.task, t.priority, t.args, 'todo', 0, t.max_attempts,
-           t.lock, t.queueing_lock, t.tags, t.metadata, t.run_at, now(), NULL, NULL, NULL, NULL, NULL, NULL, NULL)
-         END
-  FROM t LEFT JOIN belay.uniq u ON u.queueing_lock = t.queueing_lock;
+         belay.etag_text(d.job), d.job
+  FROM t LEFT JOIN belay.uniq u ON u.queueing_lock = t.queueing_lock
+  CROSS JOIN LATERAL (
+    SELECT CASE WHEN t.want THEN belay.job_text(t.id, t.queue, t.task, t.priority, t.args, 'todo', 0, t.max_attempts,
+             t.lock, t.queueing_lock, t.tags, t.metadata, t.run_at, now(), NULL, NULL, NULL, NULL, NULL, NULL, NULL)
+           END AS job OFFSET 0) d;
   locks := ARRAY(SELECT DISTINCT x.l FROM unnest(p_grps, p_locks) x (g, l)
                  WHERE x.l IS NOT NULL AND NOT x.g = ANY (refused));
   IF locks <> '{}' THEN
@@ -181,38 +201,56 @@ BEGIN
   END IF;
 END $$;
 
--- Public: a job in the caller's own transaction. docs/sql.md is its page.
+-- Public: a job in the caller's own transaction. docs/sql.md is its page. It runs with the rights of the schema's owner, so
+-- that a caller needs none on the tables. Null means the default.
 CREATE FUNCTION belay.enqueue(
   task text, args json DEFAULT '{}', queue text DEFAULT 'default', priority int DEFAULT 0,
   scheduled_at timestamptz DEFAULT NULL, lock text DEFAULT NULL, queueing_lock text DEFAULT NULL,
   max_attempts int DEFAULT 1, tags text[] DEFAULT '{}', metadata json DEFAULT '{}', wake boolean DEFAULT true)
-RETURNS bigint LANGUAGE plpgsql AS $$
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   made belay.inserted;
+  problem text;
 BEGIN
-  IF task IS NULL OR task = '' OR queue IS NULL OR queue = '' THEN
-    RAISE EXCEPTION 'task and queue must not be empty' USING ERRCODE = 'invalid_parameter_value';
-  END IF;
-  IF json_typeof(args) <> 'object' OR json_typeof(metadata) <> 'object' THEN
-    RAISE EXCEPTION 'args and metadata must be JSON objects' USING ERRCODE = 'invalid_parameter_value';
-  END IF;
-  IF max_attempts NOT BETWEEN 1 AND 1000 THEN
-    RAISE EXCEPTION 'max_attempts must be from 1 to 1000, not %', max_attempts
-      USING ERRCODE = 'invalid_parameter_value';
+  args := coalesce(args, '{}');
+  queue := coalesce(queue, 'default');
+  max_attempts := coalesce(max_attempts, 1);
+  metadata := coalesce(metadata, '{}');
+  problem := CASE
+    WHEN task IS NULL OR length(task) NOT BETWEEN 1 AND 128 THEN 'task must have 1 to 128 characters'
+    WHEN length(queue) NOT BETWEEN 1 AND 128 THEN 'queue must have 1 to 128 characters'
+    WHEN json_typeof(args) <> 'object' THEN 'args must be a JSON object'
+    WHEN json_typeof(metadata) <> 'object' THEN 'metadata must be a JSON object'
+    WHEN length(lock) NOT BETWEEN 1 AND 255 THEN 'lock must have 1 to 255 characters'
+    WHEN length(queueing_lock) NOT BETWEEN 1 AND 255 THEN 'queueing_lock must have 1 to 255 characters'
+    WHEN max_attempts NOT BETWEEN 1 AND 1000 THEN 'max_attempts must be from 1 to 1000'
+    WHEN cardinality(tags) > 20 THEN 'tags must be at most 20'
+    WHEN array_position(tags, NULL) IS NOT NULL
+      OR EXISTS (SELECT FROM unnest(tags) t WHERE length(t) NOT BETWEEN 1 AND 64)
+      THEN 'a tag must have 1 to 64 characters'
+    WHEN scheduled_at NOT BETWEEN '1970-01-01 00:00Z' AND '9999-12-31 23:59Z'
+      THEN 'scheduled_at must be from 1970 to 9999'
+  END;
+  IF problem IS NOT NULL THEN
+    RAISE EXCEPTION '%', problem USING ERRCODE = 'invalid_parameter_value';
   END IF;
   SELECT * INTO made FROM belay.insert_jobs(
-    ARRAY[0], ARRAY[task], ARRAY[queue], ARRAY[priority], ARRAY[args], ARRAY[max_attempts], ARRAY[tags::text],
-    ARRAY[metadata], ARRAY[scheduled_at], ARRAY[NULL::bigint], ARRAY[lock], ARRAY[queueing_lock], ARRAY[false]);
+    ARRAY[0], ARRAY[task], ARRAY[queue], ARRAY[coalesce(priority, 0)], ARRAY[args], ARRAY[max_attempts],
+    ARRAY[coalesce(tags, '{}')::text], ARRAY[metadata], ARRAY[scheduled_at], ARRAY[NULL::bigint], ARRAY[lock],
+    ARRAY[queueing_lock], ARRAY[false]);
   IF made.result <> 'created' THEN
     RAISE EXCEPTION 'queueing lock "%" is taken by job %', queueing_lock, made.existing_id
       USING ERRCODE = 'unique_violation';
   END IF;
-  IF wake AND NOT made.scheduled THEN
+  IF coalesce(wake, true) AND NOT made.scheduled THEN
     PERFORM pg_notify('belay_ready', queue);
   END IF;
   RETURN made.id;
 END $$;
 
-CREATE FUNCTION belay.job(job_id bigint) RETURNS json LANGUAGE sql STABLE AS $$
+-- Public: a job's document, as GET /jobs/33 shows it; null when there is none.
+CREATE FUNCTION belay.job(job_id bigint) RETURNS json
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT s.job::json FROM belay.job_states(ARRAY[job_id]) s
 $$;
+REVOKE ALL ON FUNCTION belay.enqueue, belay.job FROM PUBLIC;

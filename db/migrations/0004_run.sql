@@ -22,7 +22,8 @@ BEGIN
                   LATERAL (SELECT r.ctid AS at, r.priority, r.id FROM belay.ready r WHERE r.queue_id = q.id
                            ORDER BY r.priority DESC, r.id LIMIT p_n) x
                   ORDER BY x.priority DESC, x.id LIMIT p_n);
-    RETURN ARRAY(SELECT r.ctid FROM belay.ready r WHERE r.ctid = ANY (tids) FOR UPDATE SKIP LOCKED);
+    RETURN ARRAY(SELECT r.ctid FROM belay.ready r WHERE r.ctid = ANY (tids) AND r.queue_id = ANY (queue_ids)
+                 FOR UPDATE SKIP LOCKED);
   END IF;
   FOR p IN SELECT key::int AS priority, value::bigint AS low FROM json_each_text(p_lows) ORDER BY 1 DESC LOOP
     IF p_queues IS NULL THEN
@@ -35,7 +36,7 @@ BEGIN
           LATERAL (SELECT r.ctid AS at, r.id FROM belay.ready r
                    WHERE r.queue_id = q.id AND r.priority = p.priority AND r.id > p.low
                    ORDER BY r.id LIMIT p_n - cardinality(tids)) x
-          ORDER BY x.id LIMIT p_n - cardinality(tids))) FOR UPDATE SKIP LOCKED);
+          ORDER BY x.id LIMIT p_n - cardinality(tids))) AND r.queue_id = ANY (queue_ids) FOR UPDATE SKIP LOCKED);
     END IF;
     EXIT WHEN cardinality(tids) >= p_n;
   END LOOP;
@@ -48,8 +49,12 @@ RETURNS TABLE (id bigint, lease bigint, queue text, task text, priority int, att
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  tids tid[] := belay.pick(p_n, p_queues, p_lows);
+  tids tid[];
 BEGIN
+  IF NOT EXISTS (SELECT FROM belay.workers w WHERE w.id = p_worker AND w.gone_at IS NULL) THEN
+    RETURN; -- given up: what it claimed would be taken away at once
+  END IF;
+  tids := belay.pick(p_n, p_queues, p_lows);
   IF tids = '{}' THEN
     RETURN;
   END IF;
@@ -57,9 +62,10 @@ BEGIN
   WITH r AS (DELETE FROM belay.ready WHERE ctid = ANY (tids) RETURNING id, priority),
   j AS MATERIALIZED (
     SELECT j.id, j.queue_id, j.task_id, j.priority, j.attempts, j.uncounted, j.attempts_base, j.max_attempts, j.args,
-           j.lock, j.queueing_lock FROM r JOIN belay.jobs j ON j.id = r.id),
-  l AS (INSERT INTO belay.leases (worker_id, sure, remaining, job_ids)
-        SELECT p_worker, p_sure, count(*), array_agg(r.id ORDER BY r.priority DESC, r.id) FROM r
+           j.lock, j.queueing_lock
+    FROM r CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = r.id OFFSET 0) j),
+  l AS (INSERT INTO belay.leases (worker_id, sure, lo, hi, job_ids)
+        SELECT p_worker, p_sure, min(r.id), max(r.id), array_agg(r.id ORDER BY r.priority DESC, r.id) FROM r
         HAVING count(*) > 0 RETURNING id),
   u AS (DELETE FROM belay.uniq USING j
         WHERE j.queueing_lock IS NOT NULL AND uniq.queueing_lock = j.queueing_lock AND uniq.id = j.id)
@@ -68,51 +74,75 @@ BEGIN
   FROM l, j JOIN belay.queues q ON q.id = j.queue_id JOIN belay.tasks t ON t.id = j.task_id;
 END $$;
 
--- Removes what is left of jobs that were to be deleted once they had stopped. Receipts and events stay.
-CREATE FUNCTION belay.forget(p_ids bigint[], p_actor text) RETURNS void LANGUAGE plpgsql AS $$
+-- Removes what is left of jobs. Receipts and events stay, and what only the removed rows told becomes events.
+CREATE FUNCTION belay.forget(p_ids bigint[], p_actors text[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+  INSERT INTO belay.events (job_id, at, rank, type, attempt, actor, detail)
+  SELECT u.id, v.at, v.rank, v.type, v.attempt, v.actor, v.detail
+  FROM unnest(p_ids) u (id) CROSS JOIN LATERAL belay.row_events(u.id) v;
   INSERT INTO belay.events (job_id, type, attempt, actor)
-  SELECT j.id, 'deleted', e.attempts, p_actor FROM belay.jobs j LEFT JOIN belay.ends e ON e.id = j.id
-  WHERE j.id = ANY (p_ids);
+  SELECT j.id, 'deleted', e.attempts, u.actor
+  FROM unnest(p_ids, p_actors) u (id, actor)
+  CROSS JOIN LATERAL (SELECT j.id FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
+  LEFT JOIN LATERAL (SELECT e.attempts FROM belay.ends e WHERE e.id = u.id OFFSET 0) e ON true;
   DELETE FROM belay.jobs WHERE id = ANY (p_ids);
   DELETE FROM belay.ends WHERE id = ANY (p_ids);
   DELETE FROM belay.progress WHERE job_id = ANY (p_ids);
 END $$;
 
--- Takes jobs out of their leases; a lease goes with its last job. The caller holds the leases' rows.
-CREATE FUNCTION belay.drop_from_leases(p_leases bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+-- Takes a job out of its lease; the lease goes with its last job. False: the job is not in it. The caller holds the lease.
+CREATE FUNCTION belay.leave_lease(p_lease bigint, p_id bigint) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-  WITH t AS (SELECT x.id, count(*)::int AS n FROM unnest(p_leases) x (id) GROUP BY x.id),
-  d AS (DELETE FROM belay.leases l USING t WHERE l.id = t.id AND l.remaining <= t.n)
-  UPDATE belay.leases l SET remaining = l.remaining - t.n FROM t WHERE l.id = t.id AND l.remaining > t.n;
+  DELETE FROM belay.leases l WHERE l.id = p_lease AND l.job_ids = ARRAY[p_id];
+  IF NOT FOUND THEN
+    UPDATE belay.leases l SET job_ids = array_remove(l.job_ids, p_id)
+    WHERE l.id = p_lease AND l.job_ids @> ARRAY[p_id];
+  END IF;
+  RETURN FOUND;
 END $$;
+
+-- The same for many. Each id is in the lease beside it, and there once.
+CREATE FUNCTION belay.leave_leases(p_leases bigint[], p_ids bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  WITH t AS MATERIALIZED (SELECT x.lease, array_agg(x.id) AS ids, count(*) AS n
+                          FROM unnest(p_leases, p_ids) x (lease, id) GROUP BY x.lease),
+  d AS (DELETE FROM belay.leases l USING t WHERE l.id = t.lease AND cardinality(l.job_ids) <= t.n)
+  UPDATE belay.leases l
+  SET job_ids = ARRAY(SELECT u.id FROM unnest(l.job_ids) WITH ORDINALITY u (id, n)
+                      WHERE NOT u.id = ANY (t.ids) ORDER BY u.n)
+  FROM t WHERE l.id = t.lease AND cardinality(l.job_ids) > t.n;
+END $$;
+
+-- When a request reached a stage, which was p_ago_us ago by the node's clock: never before it was made.
+CREATE FUNCTION belay.stage_at(p_requested_at timestamptz, p_ago_us bigint) RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
+  SELECT CASE WHEN p_ago_us IS NOT NULL
+              THEN greatest(p_requested_at, clock_timestamp() - p_ago_us * interval '1 microsecond') END
+$$;
 
 -- Closes the open receipts of jobs that have stopped, and forgets the jobs where that was asked.
 CREATE FUNCTION belay.close_receipts(p_ids bigint[], p_outcomes text[], p_messages text[], p_delivered_us bigint[],
                                      p_acknowledged_us bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   gone bigint[];
-  asker text;
+  askers text[];
 BEGIN
   WITH c AS (
     UPDATE belay.cancellations c
     SET stopped_at = greatest(clock_timestamp(), c.requested_at), outcome = x.o, message = coalesce(x.m, c.message),
-        delivered_at = coalesce(c.delivered_at, greatest(c.requested_at,
-          clock_timestamp() - x.d * interval '1 microsecond')),
-        acknowledged_at = coalesce(c.acknowledged_at, greatest(c.requested_at,
-          clock_timestamp() - x.a * interval '1 microsecond'))
+        delivered_at = coalesce(c.delivered_at, belay.stage_at(c.requested_at, x.d)),
+        acknowledged_at = coalesce(c.acknowledged_at, belay.stage_at(c.requested_at, x.a))
     FROM unnest(p_ids, p_outcomes, p_messages, p_delivered_us, p_acknowledged_us) x (i, o, m, d, a)
     WHERE c.job_id = x.i AND c.stopped_at IS NULL
     RETURNING c.job_id, c.delete_requested, c.actor)
-  SELECT array_agg(job_id), max(actor) INTO gone, asker FROM c WHERE delete_requested;
+  SELECT array_agg(c.job_id), array_agg(c.actor) INTO gone, askers FROM c WHERE c.delete_requested;
   IF gone IS NOT NULL THEN
-    PERFORM belay.release_ids(gone);
-    PERFORM belay.forget(gone, asker);
+    PERFORM belay.forget(gone, askers);
   END IF;
 END $$;
 
 -- The plain case of finish for many at once: ended by themselves, nobody asked, each job in its lease and without an end. It
--- joins by index only, because the hot connections have the other joins switched off. False: nothing was done.
+-- joins by index only, because the hot connections have the other joins switched off. False: nothing was done. The caller
+-- hands the locks on.
 CREATE FUNCTION belay.finish_plain(
   p_ids bigint[], p_leases bigint[], p_workers bigint[], p_attempts int[], p_statuses text[], p_results json[],
   p_errors json[], p_started_us bigint[], p_finished_us bigint[]) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -133,7 +163,7 @@ BEGIN
   FROM unnest(p_ids, p_leases, p_workers, p_attempts, p_statuses, p_results, p_errors, p_started_us, p_finished_us)
        d (id, lease, worker, attempt, status, result, error, started_us, finished_us)
   JOIN belay.leases l ON l.id = d.lease;
-  PERFORM belay.drop_from_leases(p_leases), belay.release_ids(p_ids);
+  PERFORM belay.leave_leases(p_leases, p_ids);
   RETURN true;
 EXCEPTION WHEN unique_violation THEN -- one has an end: it is told a second time
   RETURN false;
@@ -154,11 +184,19 @@ RETURNS TABLE (ord int, id bigint, taken boolean, status text, outcome text) LAN
 #variable_conflict use_column
 DECLARE
   res belay.finished[];
-  n_new int;
+  ended bigint[];
+  locks text[];
+  holders bigint[];
 BEGIN
-  PERFORM FROM belay.leases l WHERE l.id = ANY (p_leases) ORDER BY l.id FOR UPDATE;
+  SELECT x.locks, x.ids INTO locks, holders FROM belay.locks_of(p_ids) x;
+  IF locks IS NULL THEN
+    PERFORM FROM belay.leases l WHERE l.id = ANY (p_leases) ORDER BY l.id FOR UPDATE;
+  ELSE -- also those that the next statement of this transaction may need: after a turn no row is waited for
+    PERFORM FROM belay.leases l WHERE l.worker_id = ANY (p_workers) ORDER BY l.id FOR UPDATE;
+  END IF;
   IF belay.finish_plain(p_ids, p_leases, p_workers, p_attempts, p_statuses, p_results, p_errors, p_started_us,
                         p_finished_us) THEN
+    PERFORM belay.release(locks, holders);
     RETURN QUERY SELECT x.ord::int, x.id, true, x.status, NULL::text
                  FROM unnest(p_ids, p_statuses) WITH ORDINALITY x (id, status, ord);
     RETURN;
@@ -189,45 +227,60 @@ BEGIN
                   THEN json_build_object('kind', 'not_asked', 'message', coalesce(f.message, 'aborted itself'))
                 WHEN f.final <> 'succeeded' THEN f.error END
     FROM f ON CONFLICT DO NOTHING RETURNING ends.id)
-  SELECT array_agg(ROW(d.ord, d.id, i.id IS NOT NULL OR e.id IS NOT NULL, coalesce(f.final, d.status), f.outcome,
+  SELECT array_agg(ROW(d.ord, d.id, i.id IS NOT NULL OR e.id IS NOT NULL,
+                       coalesce(CASE WHEN i.id IS NULL THEN
+                         (ARRAY['succeeded', 'failed', 'cancelled', 'aborted'])[e.status - 1] END, f.final, d.status),
+                       f.outcome,
                        d.lease, d.delivered_us, d.acknowledged_us, d.message, i.id IS NOT NULL)::belay.finished
                    ORDER BY d.ord),
-         count(i.id)
-  INTO res, n_new
+         array_agg(DISTINCT i.id) FILTER (WHERE i.id IS NOT NULL)
+  INTO res, ended
   FROM d LEFT JOIN f ON f.ord = d.ord LEFT JOIN i ON i.id = d.id
-  LEFT JOIN belay.ends e ON i.id IS NULL AND e.id = d.id AND e.worker_id = d.worker AND e.attempts = d.attempt;
+  LEFT JOIN LATERAL (SELECT e.id, e.status FROM belay.ends e WHERE i.id IS NULL AND e.id = d.id AND e.worker_id = d.worker
+                       AND e.attempts = d.attempt OFFSET 0) e ON true;
 
-  IF n_new > 0 THEN
-    PERFORM belay.drop_from_leases(ARRAY(SELECT r.lease FROM unnest(res) r WHERE r.is_new));
-    PERFORM belay.release_ids(ARRAY(SELECT r.id FROM unnest(res) r WHERE r.is_new));
+  IF ended IS NOT NULL THEN
+    PERFORM belay.leave_leases(array_agg(x.lease), array_agg(x.id))
+    FROM (SELECT DISTINCT r.lease, r.id FROM unnest(res) r WHERE r.is_new) x;
     IF EXISTS (SELECT FROM unnest(res) r WHERE r.is_new AND r.outcome IS NOT NULL) THEN
       PERFORM belay.close_receipts(array_agg(r.id), array_agg(r.outcome), array_agg(r.message),
                                    array_agg(r.delivered_us), array_agg(r.acknowledged_us))
       FROM unnest(res) r WHERE r.is_new AND r.outcome IS NOT NULL;
     END IF;
+    IF locks IS NOT NULL THEN
+      PERFORM belay.release(array_agg(x.l), array_agg(x.i)) FROM unnest(locks, holders) x (l, i) WHERE x.i = ANY (ended);
+    END IF;
   END IF;
   RETURN QUERY SELECT r.ord, r.id, r.taken, r.status, r.outcome FROM unnest(res) r;
 END $$;
 
--- Ends one job that is doing; the caller holds its lease.
+-- Ends one job that has left its lease. The caller hands its lock on.
 CREATE FUNCTION belay.end_one(
-  p_id bigint, p_lease bigint, p_worker bigint, p_attempt int, p_status int, p_outcome text, p_started_at timestamptz,
-  p_error json, p_message text) RETURNS void LANGUAGE plpgsql AS $$
+  p_id bigint, p_worker bigint, p_attempt int, p_status int, p_outcome text, p_started_at timestamptz, p_error json,
+  p_message text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO belay.ends (id, status, attempts, worker_id, started_at, error)
   VALUES (p_id, p_status, p_attempt, p_worker, p_started_at, p_error);
-  PERFORM belay.drop_from_leases(ARRAY[p_lease]), belay.release_ids(ARRAY[p_id]),
-          belay.close_receipts(ARRAY[p_id], ARRAY[p_outcome], ARRAY[p_message], ARRAY[NULL::bigint],
+  PERFORM belay.close_receipts(ARRAY[p_id], ARRAY[p_outcome], ARRAY[p_message], ARRAY[NULL::bigint],
                                ARRAY[NULL::bigint]);
 END $$;
 
--- doing -> todo. A holder keeps its lock and its turn.
-CREATE FUNCTION belay.requeue_one(j belay.jobs, p_lease bigint, p_counts boolean, p_started boolean,
-                                  p_run_at timestamptz) RETURNS boolean LANGUAGE plpgsql AS $$
+-- The schedule that was asked for is told by the row of the job until its first attempt has been counted.
+CREATE FUNCTION belay.keep_schedule(j belay.jobs) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  UPDATE belay.leases SET job_ids = array_remove(job_ids, j.id) WHERE id = p_lease;
-  PERFORM belay.drop_from_leases(ARRAY[p_lease]);
+  IF j.scheduled_at IS NOT NULL AND j.attempts = 0 THEN
+    INSERT INTO belay.events (job_id, at, rank, type, detail)
+    VALUES (j.id, j.created_at, 1, 'scheduled', json_build_object('scheduled_at', belay.time_text(j.scheduled_at)));
+  END IF;
+END $$;
+
+-- doing -> todo, for a job that has left its lease. A holder keeps its lock and its turn. The queueing lock is not taken
+-- again: another job may wait under it by now.
+CREATE FUNCTION belay.requeue_one(j belay.jobs, p_counts boolean, p_started boolean, p_run_at timestamptz)
+RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
   IF p_started THEN
+    PERFORM belay.keep_schedule(j);
     UPDATE belay.jobs SET attempts = attempts + 1, uncounted = uncounted + (NOT p_counts)::int,
                           scheduled_at = p_run_at WHERE id = j.id;
   END IF;
@@ -237,6 +290,18 @@ BEGIN
   END IF;
   INSERT INTO belay.ready (queue_id, priority, id) VALUES (j.queue_id, j.priority, j.id);
   RETURN false;
+END $$;
+
+-- An attempt that no row tells of any more: when it began, where that is known, and what came of it.
+CREATE FUNCTION belay.keep_attempt(p_id bigint, p_attempt int, p_started_at timestamptz, p_worker bigint, p_type text,
+                                   p_detail json) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  IF p_started_at IS NOT NULL THEN
+    INSERT INTO belay.events (job_id, at, rank, type, attempt, detail)
+    VALUES (p_id, p_started_at, 2, 'started', p_attempt,
+            json_build_object('worker', (SELECT w.name FROM belay.workers w WHERE w.id = p_worker)));
+  END IF;
+  INSERT INTO belay.events (job_id, type, attempt, detail) VALUES (p_id, p_type, p_attempt, p_detail);
 END $$;
 
 -- What workers give back: 'retry' (failed, try again while attempts are left), 'shutdown' (started, does not count),
@@ -250,64 +315,69 @@ DECLARE
   x record;
   j belay.jobs;
   asked boolean;
+  locks text[] := '{}';
+  holders bigint[] := '{}';
 BEGIN
   PERFORM FROM belay.leases l WHERE l.id = ANY (p_leases) ORDER BY l.id FOR UPDATE;
   FOR x IN SELECT d.*, l.at FROM unnest(p_ids, p_leases, p_workers, p_attempts, p_kinds, p_delay_ms, p_errors,
                                         p_messages)
            WITH ORDINALITY d (id, lease, worker, attempt, kind, delay, error, message, ord)
-           LEFT JOIN belay.leases l ON l.id = d.lease AND l.worker_id = d.worker AND d.id = ANY (l.job_ids)
-             AND NOT EXISTS (SELECT FROM belay.ends e WHERE e.id = d.id)
+           LEFT JOIN LATERAL (SELECT l.at FROM belay.leases l WHERE l.id = d.lease AND l.worker_id = d.worker
+                              OFFSET 0) l ON true
            ORDER BY d.ord LOOP
-    ord := x.ord; id := x.id; taken := x.at IS NOT NULL; status := 'todo'; outcome := NULL; scheduled := false;
-    IF NOT taken THEN
+    ord := x.ord; id := x.id; taken := false; status := 'todo'; outcome := NULL; scheduled := false;
+    IF x.at IS NULL OR NOT belay.leave_lease(x.lease, x.id) THEN
       RETURN NEXT;
       CONTINUE;
     END IF;
+    taken := true;
     SELECT * INTO j FROM belay.jobs WHERE jobs.id = x.id;
     asked := EXISTS (SELECT FROM belay.cancellations c WHERE c.job_id = x.id AND c.stopped_at IS NULL);
     IF asked THEN
       status := CASE x.kind WHEN 'retry' THEN 'failed' WHEN 'shutdown' THEN 'aborted' ELSE 'cancelled' END;
       outcome := status;
-      PERFORM belay.end_one(x.id, x.lease, x.worker,
+      PERFORM belay.end_one(x.id, x.worker,
                             CASE x.kind WHEN 'unstarted' THEN j.attempts ELSE j.attempts + 1 END,
                             CASE x.kind WHEN 'retry' THEN 3 WHEN 'shutdown' THEN 5 ELSE 4 END, outcome,
                             CASE WHEN x.kind <> 'unstarted' THEN x.at END,
                             CASE x.kind WHEN 'retry' THEN x.error END, x.message);
     ELSIF x.kind = 'retry' AND j.attempts + 1 - j.uncounted - j.attempts_base >= j.max_attempts THEN
       status := 'failed';
-      PERFORM belay.end_one(x.id, x.lease, x.worker, j.attempts + 1, 3, NULL, x.at, x.error, NULL);
+      PERFORM belay.end_one(x.id, x.worker, j.attempts + 1, 3, NULL, x.at, x.error, NULL);
     ELSE
-      scheduled := belay.requeue_one(j, x.lease, x.kind = 'retry', x.kind <> 'unstarted',
+      scheduled := belay.requeue_one(j, x.kind = 'retry', x.kind <> 'unstarted',
         CASE WHEN x.kind = 'retry' THEN clock_timestamp() + coalesce(x.delay, 0) * interval '1 millisecond'
              ELSE j.scheduled_at END);
       IF x.kind <> 'unstarted' THEN
-        INSERT INTO belay.events (job_id, type, attempt, detail)
-        VALUES (x.id, CASE x.kind WHEN 'retry' THEN 'retried' ELSE 'released' END, j.attempts + 1, x.error);
+        PERFORM belay.keep_attempt(x.id, j.attempts + 1, x.at, x.worker,
+                                   CASE x.kind WHEN 'retry' THEN 'retried' ELSE 'released' END, x.error);
       END IF;
+    END IF;
+    IF status <> 'todo' AND j.lock IS NOT NULL THEN
+      locks := locks || j.lock; holders := holders || j.id;
     END IF;
     RETURN NEXT;
   END LOOP;
+  PERFORM belay.release(locks, holders);
 END $$;
 
 -- One job of a worker that is gone: back to todo while attempts are left; ended as aborted where that was asked.
 CREATE FUNCTION belay.rescue_one(j belay.jobs, l belay.leases, p_ambiguous boolean) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
-  asked boolean := EXISTS (SELECT FROM belay.cancellations c WHERE c.job_id = j.id AND c.stopped_at IS NULL);
+  died CONSTANT json := '{"kind":"worker_died","message":"the worker is gone; its lease ran out"}';
   counts boolean := NOT p_ambiguous OR j.uncounted >= 3;
 BEGIN
-  IF asked THEN
-    PERFORM belay.end_one(j.id, l.id, l.worker_id, j.attempts + 1, 5, 'worker_lost', l.at,
-                          '{"kind":"worker_died","message":"the worker is gone; its lease ran out"}', NULL);
+  IF EXISTS (SELECT FROM belay.cancellations c WHERE c.job_id = j.id AND c.stopped_at IS NULL) THEN
+    PERFORM belay.end_one(j.id, l.worker_id, j.attempts + 1, 5, 'worker_lost', l.at, died, NULL);
     RETURN 'aborted';
   END IF;
   IF counts AND j.attempts + 1 - j.uncounted - j.attempts_base >= j.max_attempts THEN
-    PERFORM belay.end_one(j.id, l.id, l.worker_id, j.attempts + 1, 3, NULL, l.at,
-                          '{"kind":"worker_died","message":"the worker is gone; its lease ran out"}', NULL);
+    PERFORM belay.end_one(j.id, l.worker_id, j.attempts + 1, 3, NULL, l.at, died, NULL);
     RETURN 'failed';
   END IF;
-  PERFORM belay.requeue_one(j, l.id, counts, true, j.scheduled_at);
-  INSERT INTO belay.events (job_id, type, attempt, detail)
-  VALUES (j.id, 'rescued', j.attempts + 1, json_build_object('counts', counts));
+  PERFORM belay.requeue_one(j, counts, true, j.scheduled_at);
+  PERFORM belay.keep_attempt(j.id, j.attempts + 1, CASE WHEN NOT p_ambiguous THEN l.at END, l.worker_id, 'rescued',
+                             json_build_object('counts', counts));
   RETURN 'todo';
 END $$;
 
@@ -319,22 +389,30 @@ DECLARE
   l belay.leases;
   j belay.jobs;
   live int;
+  locks text[] := '{}';
+  holders bigint[] := '{}';
 BEGIN
   UPDATE belay.workers SET gone_at = now()
-  WHERE gone_at IS NULL AND heartbeat_at < now() - p_lease_ms * interval '1 millisecond';
+  WHERE id = ANY (ARRAY(SELECT w.id FROM belay.workers w
+                        WHERE w.gone_at IS NULL AND w.heartbeat_at < now() - p_lease_ms * interval '1 millisecond'
+                        ORDER BY w.id FOR UPDATE SKIP LOCKED));
   FOR l IN SELECT x.* FROM belay.leases x
            WHERE NOT EXISTS (SELECT FROM belay.workers w WHERE w.id = x.worker_id AND w.gone_at IS NULL)
            ORDER BY x.id LIMIT p_limit FOR UPDATE SKIP LOCKED LOOP
+    DELETE FROM belay.leases WHERE id = l.id;
     live := 0;
-    FOR j IN SELECT x.* FROM unnest(l.job_ids) WITH ORDINALITY u (id, n) JOIN belay.jobs x ON x.id = u.id
-             WHERE NOT EXISTS (SELECT FROM belay.ends e WHERE e.id = u.id) ORDER BY u.n LOOP
+    FOR j IN SELECT x.* FROM unnest(l.job_ids) WITH ORDINALITY u (id, n)
+             CROSS JOIN LATERAL (SELECT * FROM belay.jobs x WHERE x.id = u.id OFFSET 0) x ORDER BY u.n LOOP
       live := live + 1;
       job_id := j.id; worker_id := l.worker_id;
       status := belay.rescue_one(j, l, live > l.sure);
+      IF status <> 'todo' AND j.lock IS NOT NULL THEN
+        locks := locks || j.lock; holders := holders || j.id;
+      END IF;
       RETURN NEXT;
     END LOOP;
-    DELETE FROM belay.leases WHERE id = l.id;
   END LOOP;
+  PERFORM belay.release(locks, holders);
 END $$;
 
 -- What is due moves from scheduled to ready.

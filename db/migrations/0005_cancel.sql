@@ -47,11 +47,46 @@ BEGIN
   RAISE EXCEPTION 'job % keeps moving', p_id USING ERRCODE = 'serialization_failure';
 END $$;
 
-CREATE FUNCTION belay.next_receipt(p_id bigint) RETURNS int LANGUAGE sql STABLE AS $$
-  SELECT coalesce(max(n), 0) + 1 FROM belay.cancellations WHERE job_id = p_id
-$$;
+CREATE FUNCTION belay.next_receipt(p_id bigint) RETURNS int LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN coalesce((SELECT max(n) FROM belay.cancellations WHERE job_id = p_id), 0) + 1;
+END $$;
 
--- A todo job that is held: it will never start.
+-- Holds many, all that are of a kind in one order, so that two callers cannot deadlock: what is in ready first (jobs without
+-- a lock, then the others), leases and ends last. hold_job() then finds most of them held, and looks again at each.
+CREATE FUNCTION belay.hold_in_order(p_ids bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  x record;
+BEGIN
+  IF cardinality(p_ids) < 2 THEN
+    RETURN;
+  END IF;
+  FOR x IN SELECT j.id, j.queue_id, j.priority, j.scheduled_at, j.lock FROM unnest(p_ids) u (id)
+           CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
+           ORDER BY (j.lock IS NOT NULL OR j.queueing_lock IS NOT NULL), j.id LOOP
+    PERFORM FROM belay.ready r WHERE r.queue_id = x.queue_id AND r.priority = x.priority AND r.id = x.id FOR UPDATE;
+    IF NOT FOUND AND x.scheduled_at IS NOT NULL THEN
+      PERFORM FROM belay.scheduled s WHERE s.run_at = x.scheduled_at AND s.id = x.id FOR UPDATE;
+    END IF;
+    IF NOT FOUND AND x.lock IS NOT NULL THEN
+      PERFORM FROM belay.blocked b WHERE b.lock = x.lock AND b.priority = x.priority AND b.id = x.id FOR UPDATE;
+    END IF;
+  END LOOP;
+  PERFORM FROM belay.leases l
+  WHERE l.id = ANY (ARRAY(SELECT l.id FROM unnest(p_ids) u (id) CROSS JOIN LATERAL belay.lease_of(u.id) l))
+  ORDER BY l.id FOR UPDATE;
+  PERFORM FROM belay.ends e WHERE e.id = ANY (p_ids) ORDER BY e.id FOR UPDATE;
+END $$;
+
+-- The locks of jobs that are going to be held; read first, because a job that is deleted tells nothing any more.
+CREATE FUNCTION belay.all_locks_of(p_ids bigint[], OUT locks text[], OUT ids bigint[]) LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  SELECT array_agg(j.lock), array_agg(j.id) INTO locks, ids
+  FROM unnest(p_ids) u (id) CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
+  WHERE j.lock IS NOT NULL;
+END $$;
+
+-- A todo job that is held: it will never start. The caller hands its lock on.
 CREATE FUNCTION belay.cancel_todo(p_id bigint, p_abort boolean, p_delete boolean, p_reason text, p_actor text,
                                   p_cause text) RETURNS belay.cancellations LANGUAGE plpgsql AS $$
 DECLARE
@@ -74,9 +109,6 @@ BEGIN
   VALUES (p_id, belay.next_receipt(p_id), p_cause, p_reason, p_actor, p_abort, p_delete, clock_timestamp(),
           'cancelled')
   RETURNING * INTO c;
-  IF j.lock IS NOT NULL THEN
-    PERFORM belay.release(ARRAY[j.lock], ARRAY[p_id]);
-  END IF;
   RETURN c;
 END $$;
 
@@ -107,9 +139,13 @@ CREATE TYPE belay.answer AS (
   ord int, result text, status text, etag text, job text, cancellation text, cancellation_n int, worker_id bigint,
   attempt int, queue text);
 
-CREATE FUNCTION belay.last_receipt(p_id bigint) RETURNS belay.cancellations LANGUAGE sql STABLE AS $$
-  SELECT * FROM belay.cancellations WHERE job_id = p_id ORDER BY n DESC LIMIT 1
-$$;
+CREATE FUNCTION belay.last_receipt(p_id bigint) RETURNS belay.cancellations LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  c belay.cancellations;
+BEGIN
+  SELECT * INTO c FROM belay.cancellations WHERE job_id = p_id ORDER BY n DESC LIMIT 1;
+  RETURN c;
+END $$;
 
 -- Fills the answer with the job as it is now.
 CREATE FUNCTION belay.answer_with(a belay.answer, p_id bigint, c belay.cancellations) RETURNS belay.answer
@@ -159,39 +195,42 @@ BEGIN
   END IF;
   a := belay.answer_with(a, p_id, c);
   IF p_delete AND (a.result = 'cancelled' OR a.result LIKE 'already%') THEN
-    PERFORM belay.forget(ARRAY[p_id], p_actor);
+    PERFORM belay.forget(ARRAY[p_id], ARRAY[p_actor]);
   END IF;
   RETURN a;
 END $$;
 
 -- The plain case for many at once: todo, ready, no lock, no precondition, not to be deleted. Answers what it did; the
--- rest is left to cancel_one.
+-- rest is left to cancel_one. Rows are taken by id.
 CREATE FUNCTION belay.cancel_ready(p_ords int[], p_ids bigint[], p_abort boolean[], p_reason text[], p_actor text[],
-                                   p_cause text[]) RETURNS SETOF belay.answer LANGUAGE sql AS $$
+                                   p_cause text[]) RETURNS SETOF belay.answer LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN QUERY
   WITH d AS (SELECT DISTINCT ON (x.id) x.* FROM unnest(p_ords, p_ids, p_abort, p_reason, p_actor, p_cause)
              x (ord, id, abort, reason, actor, cause) ORDER BY x.id, x.ord),
   j AS MATERIALIZED (
-    SELECT d.ord, d.abort, d.reason, d.actor, d.cause, j.* FROM d JOIN belay.jobs j ON j.id = d.id
-    WHERE j.lock IS NULL AND j.queueing_lock IS NULL),
+    SELECT d.ord, d.abort, d.reason, d.actor, d.cause, j.*
+    FROM d CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = d.id AND j.lock IS NULL
+                                 AND j.queueing_lock IS NULL OFFSET 0) j),
   g AS MATERIALIZED (
     DELETE FROM belay.ready r USING j WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = j.id
     RETURNING j.*, clock_timestamp() AS now),
-  e AS (INSERT INTO belay.ends (id, status, attempts, finished_at) SELECT id, 4, attempts, now FROM g),
+  e AS (INSERT INTO belay.ends (id, status, attempts, finished_at) SELECT g.id, 4, g.attempts, g.now FROM g),
   c AS (INSERT INTO belay.cancellations (job_id, n, cause, reason, actor, abort, delete_requested, requested_at,
                                          stopped_at, outcome)
-        SELECT id, belay.next_receipt(id), cause, reason, actor, abort, false, now, now, 'cancelled' FROM g
-        RETURNING cancellations.*)
-  SELECT g.ord, 'cancelled', 'cancelled',
-         belay.etag_text(g.id, 'cancelled', g.attempts, g.scheduled_at, g.now, p.at, NULL, g.max_attempts),
-         belay.job_text(g.id, q.name, t.name, g.priority, g.args, 'cancelled', g.attempts, g.max_attempts, NULL, NULL,
-                        g.tags, g.metadata, g.scheduled_at, g.created_at, NULL, g.now, NULL, NULL, NULL,
-                        CASE WHEN p.at IS NOT NULL THEN concat('{"percent":', p.percent, ',"message":',
-                          coalesce(to_json(p.message)::text, 'null'), ',"at":"', belay.time_text(p.at), '"}') END,
-                        NULL),
-         belay.cancellation_text(c), c.n, NULL::bigint, NULL::int, q.name
-  FROM g JOIN c ON c.job_id = g.id JOIN belay.queues q ON q.id = g.queue_id JOIN belay.tasks t ON t.id = g.task_id
-  LEFT JOIN belay.progress p ON p.job_id = g.id
-$$;
+        SELECT g.id, belay.next_receipt(g.id), g.cause, g.reason, g.actor, g.abort, false, g.now, g.now, 'cancelled'
+        FROM g RETURNING cancellations.*),
+  t AS (SELECT g.ord, g.id, q.name AS queue,
+               belay.job_text(g.id, q.name, t.name, g.priority, g.args, 'cancelled', g.attempts, g.max_attempts, NULL,
+                              NULL, g.tags, g.metadata, g.scheduled_at, g.created_at, NULL, g.now, NULL, NULL, NULL,
+                              CASE WHEN p.at IS NOT NULL THEN belay.progress_text(p.percent, p.message, p.at) END,
+                              NULL) AS job
+        FROM g JOIN belay.queues q ON q.id = g.queue_id JOIN belay.tasks t ON t.id = g.task_id
+        LEFT JOIN belay.progress p ON p.job_id = g.id OFFSET 0)
+  SELECT t.ord, 'cancelled', 'cancelled', belay.etag_text(t.job), t.job, belay.cancellation_text(c::belay.cancellations),
+         c.n, NULL::bigint, NULL::int, t.queue
+  FROM t JOIN c ON c.job_id = t.id;
+END $$;
 
 CREATE FUNCTION belay.cancel_jobs(
   p_ids bigint[], p_abort boolean[], p_delete boolean[], p_reason text[], p_actor text[], p_cause text[],
@@ -199,17 +238,22 @@ CREATE FUNCTION belay.cancel_jobs(
 DECLARE
   a belay.answer;
   x record;
-  plain int[];
   done int[] := '{}';
+  cancelled bigint[] := '{}';
+  locks text[];
+  holders bigint[];
 BEGIN
-  plain := ARRAY(SELECT y.ord FROM unnest(p_delete, p_only_if, p_attempt, p_if_match)
-                 WITH ORDINALITY y (del, only_if, attempt, if_match, ord)
-                 WHERE NOT y.del AND y.only_if IS NULL AND y.attempt IS NULL AND y.if_match IS NULL);
-  IF plain <> '{}' THEN
-    FOR a IN SELECT r.* FROM
-        (SELECT array_agg(i) AS ords, array_agg(p_ids[i]) AS ids, array_agg(p_abort[i]) AS ab,
-                array_agg(p_reason[i]) AS re, array_agg(p_actor[i]) AS ac, array_agg(p_cause[i]) AS ca
-         FROM unnest(plain) i) y, belay.cancel_ready(y.ords, y.ids, y.ab, y.re, y.ac, y.ca) r LOOP
+  SELECT y.locks, y.ids INTO locks, holders FROM belay.all_locks_of(p_ids) y;
+  SELECT array_agg(y.ord::int) AS ords, array_agg(y.id) AS ids, array_agg(y.abort) AS abort, array_agg(y.reason) AS reason,
+         array_agg(y.actor) AS actor, array_agg(y.cause) AS cause INTO x
+  FROM unnest(p_ids, p_abort, p_delete, p_reason, p_actor, p_cause, p_only_if, p_attempt, p_if_match)
+       WITH ORDINALITY y (id, abort, del, reason, actor, cause, only_if, attempt, if_match, ord)
+  WHERE NOT y.del AND y.only_if IS NULL AND y.attempt IS NULL AND y.if_match IS NULL;
+  IF x.ords IS NOT NULL THEN
+    IF cardinality(x.ords) < cardinality(p_ids) THEN
+      PERFORM belay.hold_in_order(p_ids);
+    END IF;
+    FOR a IN SELECT * FROM belay.cancel_ready(x.ords, x.ids, x.abort, x.reason, x.actor, x.cause) LOOP
       done := done || a.ord;
       RETURN NEXT a;
     END LOOP;
@@ -217,6 +261,7 @@ BEGIN
   IF cardinality(done) = cardinality(p_ids) THEN
     RETURN;
   END IF;
+  PERFORM belay.hold_in_order(ARRAY(SELECT p_ids[i] FROM generate_subscripts(p_ids, 1) i WHERE NOT i = ANY (done)));
   FOR x IN SELECT * FROM unnest(p_ids, p_abort, p_delete, p_reason, p_actor, p_cause, p_grace, p_only_if, p_attempt,
                                 p_if_match)
            WITH ORDINALITY y (id, abort, del, reason, actor, cause, grace, only_if, attempt, if_match, ord)
@@ -224,8 +269,12 @@ BEGIN
     a := belay.cancel_one(x.id, x.abort, x.del, x.reason, x.actor, x.cause, x.grace, x.only_if::text[], x.attempt,
                           x.if_match);
     a.ord := x.ord;
+    IF a.result = 'cancelled' THEN
+      cancelled := cancelled || x.id;
+    END IF;
     RETURN NEXT a;
   END LOOP;
+  PERFORM belay.release(locks, ARRAY(SELECT CASE WHEN i = ANY (cancelled) THEN i END FROM unnest(holders) i));
 END $$;
 
 -- One delete. A running job goes when it has stopped, and only where abort was asked.
@@ -256,12 +305,36 @@ BEGIN
   END IF;
   a := belay.answer_with(a, p_id, c);
   IF a.result = 'deleted' THEN
-    PERFORM belay.forget(ARRAY[p_id], p_actor);
+    PERFORM belay.forget(ARRAY[p_id], ARRAY[p_actor]);
   END IF;
   RETURN a;
 END $$;
 
+CREATE FUNCTION belay.delete_jobs(p_ids bigint[], p_abort boolean[], p_reason text[], p_actor text[], p_grace int[],
+                                  p_if_match text[]) RETURNS SETOF belay.answer LANGUAGE plpgsql AS $$
+DECLARE
+  a belay.answer;
+  x record;
+  deleted bigint[] := '{}';
+  locks text[];
+  holders bigint[];
+BEGIN
+  SELECT y.locks, y.ids INTO locks, holders FROM belay.all_locks_of(p_ids) y;
+  PERFORM belay.hold_in_order(p_ids);
+  FOR x IN SELECT * FROM unnest(p_ids, p_abort, p_reason, p_actor, p_grace, p_if_match)
+           WITH ORDINALITY y (id, abort, reason, actor, grace, if_match, ord) ORDER BY y.id, y.ord LOOP
+    a := belay.delete_one(x.id, x.abort, x.reason, x.actor, x.grace, x.if_match);
+    a.ord := x.ord;
+    IF a.result = 'deleted' THEN
+      deleted := deleted || x.id;
+    END IF;
+    RETURN NEXT a;
+  END LOOP;
+  PERFORM belay.release(locks, ARRAY(SELECT CASE WHEN i = ANY (deleted) THEN i END FROM unnest(holders) i));
+END $$;
+
 -- A terminal job starts again, with a clean slate: attempt numbers go on, the count towards max_attempts begins anew.
+-- The caller gives the lock its turn.
 CREATE FUNCTION belay.retry_one(p_id bigint, p_actor text, p_if_match text, OUT result text, OUT existing_id bigint,
                                 OUT status text, OUT etag text, OUT job text, OUT queue text) LANGUAGE plpgsql AS $$
 DECLARE
@@ -285,33 +358,66 @@ BEGIN
     END IF;
   END IF;
   IF result = 'retried' THEN
+    PERFORM belay.keep_schedule(j);
+    INSERT INTO belay.events (job_id, at, rank, type, attempt, actor, detail)
+    SELECT p_id, v.at, v.rank, v.type, v.attempt, v.actor, v.detail FROM belay.row_events(p_id) v WHERE v.rank > 1;
+    INSERT INTO belay.events (job_id, type, actor, detail)
+    VALUES (p_id, 'retried', p_actor, json_build_object('by_hand', true));
     DELETE FROM belay.ends WHERE id = p_id RETURNING * INTO e;
     DELETE FROM belay.progress WHERE job_id = p_id;
-    INSERT INTO belay.events (job_id, at, type, attempt, actor, detail)
-    VALUES (p_id, e.finished_at, h.status, e.attempts, NULL, e.error),
-           (p_id, clock_timestamp(), 'retried', NULL, p_actor, json_build_object('by_hand', true));
     UPDATE belay.jobs x SET attempts = e.attempts, attempts_base = e.attempts - x.uncounted, scheduled_at = NULL
     WHERE x.id = p_id;
     IF j.lock IS NULL THEN
       INSERT INTO belay.ready (queue_id, priority, id) VALUES (j.queue_id, j.priority, p_id);
     ELSE
       INSERT INTO belay.blocked (lock, priority, id, queue_id) VALUES (j.lock, j.priority, p_id, j.queue_id);
-      PERFORM belay.promote(ARRAY[j.lock]);
     END IF;
   END IF;
   SELECT s.status, s.etag, s.job, s.queue INTO status, etag, job, queue FROM belay.job_states(ARRAY[p_id]) s;
 END $$;
 
--- Public: cancel in the caller's own transaction. docs/sql.md is its page.
+CREATE FUNCTION belay.retry_jobs(p_ids bigint[], p_actor text[], p_if_match text[])
+RETURNS TABLE (ord int, result text, existing_id bigint, status text, etag text, job text, queue text)
+LANGUAGE plpgsql AS $$
+DECLARE
+  x record;
+  locks text[];
+BEGIN
+  SELECT y.locks INTO locks FROM belay.all_locks_of(p_ids) y;
+  IF cardinality(p_ids) > 1 THEN -- before any row, as take_queueing_locks() does
+    PERFORM belay.lock_names(4995, ARRAY(SELECT j.queueing_lock FROM belay.jobs j WHERE j.id = ANY (p_ids)));
+  END IF;
+  PERFORM belay.hold_in_order(p_ids);
+  FOR x IN SELECT * FROM unnest(p_ids, p_actor, p_if_match) WITH ORDINALITY y (id, actor, if_match, n)
+           ORDER BY y.id, y.n LOOP
+    SELECT x.n, r.* INTO ord, result, existing_id, status, etag, job, queue
+    FROM belay.retry_one(x.id, x.actor, x.if_match) r;
+    RETURN NEXT;
+  END LOOP;
+  PERFORM belay.release(locks, NULL);
+END $$;
+
+-- Public: cancel in the caller's own transaction, with the rights of the schema's owner. docs/sql.md is its page.
 CREATE FUNCTION belay.cancel(job_id bigint, abort boolean DEFAULT false, delete boolean DEFAULT false,
                              reason text DEFAULT NULL, actor text DEFAULT NULL, grace_seconds int DEFAULT NULL)
-RETURNS json LANGUAGE plpgsql AS $$
+RETURNS json LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  a belay.answer := belay.cancel_one(job_id, abort, delete, reason, actor, 'user', grace_seconds, NULL, NULL, NULL);
+  a belay.answer;
+  problem text := CASE
+    WHEN length(reason) > 1024 THEN 'reason must have at most 1024 characters'
+    WHEN length(actor) > 255 THEN 'actor must have at most 255 characters'
+    WHEN grace_seconds NOT BETWEEN 0 AND 3600 THEN 'grace_seconds must be from 0 to 3600' END;
 BEGIN
+  IF problem IS NOT NULL THEN
+    RAISE EXCEPTION '%', problem USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  SELECT * INTO a FROM belay.cancel_jobs(
+    ARRAY[job_id], ARRAY[coalesce(abort, false)], ARRAY[coalesce(delete, false)], ARRAY[reason], ARRAY[actor],
+    ARRAY['user'::text], ARRAY[grace_seconds], ARRAY[NULL::text], ARRAY[NULL::int], ARRAY[NULL::text]);
   RETURN concat('{"result":"', a.result, '","job":', coalesce(a.job, 'null'), ',"cancellation":',
                 coalesce(a.cancellation, 'null'), '}')::json;
 END $$;
+REVOKE ALL ON FUNCTION belay.cancel FROM PUBLIC;
 
 -- Lists. A filter on the status starts from the small tables that say it.
 CREATE FUNCTION belay.list_jobs(
@@ -328,7 +434,7 @@ BEGIN
                                   'SELECT id FROM belay.blocked'];
     END IF;
     IF 'doing' = ANY (p_statuses) THEN
-      sources := sources || 'SELECT u.id FROM belay.leases l, unnest(l.job_ids) u (id) WHERE NOT EXISTS (SELECT FROM belay.ends e WHERE e.id = u.id)'::text;
+      sources := sources || 'SELECT u.id FROM belay.leases l, unnest(l.job_ids) u (id)'::text;
     END IF;
     IF p_statuses && ARRAY['succeeded', 'failed', 'cancelled', 'aborted'] THEN
       sources := sources || format('SELECT id FROM belay.ends WHERE status = ANY (%L::smallint[])',

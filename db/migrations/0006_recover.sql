@@ -8,8 +8,7 @@ DECLARE
 BEGIN
   SELECT array_agg(u.id ORDER BY l.id), array_agg(l.id ORDER BY l.id) INTO ids, leases
   FROM belay.leases l, unnest(l.job_ids) u (id)
-  WHERE l.worker_id = p_worker AND NOT l.id = ANY (p_known)
-    AND NOT EXISTS (SELECT FROM belay.ends e WHERE e.id = u.id);
+  WHERE l.worker_id = p_worker AND NOT l.id = ANY (p_known);
   IF ids IS NULL THEN
     RETURN 0;
   END IF;

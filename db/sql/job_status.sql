@@ -3,7 +3,7 @@
 SELECT u.ord::int, u.id,
        CASE WHEN e.id IS NOT NULL THEN (ARRAY['succeeded', 'failed', 'cancelled', 'aborted'])[e.status - 1]
             WHEN j.id IS NULL THEN 'deleted'
-            WHEN EXISTS (SELECT FROM belay.leases l WHERE l.job_ids @> ARRAY[u.id]) THEN 'doing'
+            WHEN EXISTS (SELECT FROM belay.lease_of(u.id)) THEN 'doing'
             ELSE 'todo' END AS status,
        c.n AS cancellation_n, c.outcome
 FROM unnest($1) WITH ORDINALITY u (id, ord)

@@ -4,8 +4,7 @@ WITH n AS (
   UNION ALL SELECT queue_id, 'scheduled', count(*) FROM belay.scheduled GROUP BY 1
   UNION ALL SELECT queue_id, 'blocked', count(*) FROM belay.blocked GROUP BY 1
   UNION ALL SELECT j.queue_id, 'doing', count(*)
-  FROM belay.leases l, unnest(l.job_ids) u (id) JOIN belay.jobs j ON j.id = u.id
-  WHERE NOT EXISTS (SELECT FROM belay.ends e WHERE e.id = u.id) GROUP BY 1
+  FROM belay.leases l, unnest(l.job_ids) u (id) JOIN belay.jobs j ON j.id = u.id GROUP BY 1
   UNION ALL SELECT j.queue_id, (ARRAY['succeeded', 'failed', 'cancelled', 'aborted'])[e.status - 1], count(*)
   FROM belay.ends e JOIN belay.jobs j ON j.id = e.id GROUP BY 1, e.status),
 c AS (SELECT queue_id, json_object_agg(what, n) AS of FROM n GROUP BY 1)

@@ -1,0 +1,190 @@
+#include "tests/db/jobs.h"
+
+#include "tests/support/cluster.h"
+
+#include <criterion/criterion.h>
+
+static const char making[] =
+    "CREATE SCHEMA t;"
+    "CREATE FUNCTION t.ins(lock text DEFAULT NULL, qlock text DEFAULT NULL,"
+    " at timestamptz DEFAULT NULL, tries int DEFAULT 1, prio int DEFAULT 0, queue text "
+    "DEFAULT 'default')"
+    " RETURNS bigint LANGUAGE sql AS $$ SELECT id FROM belay.insert_jobs(ARRAY[0], "
+    "ARRAY['t'],"
+    " ARRAY[queue], ARRAY[prio], ARRAY['{}'::json], ARRAY[tries], ARRAY['{}'], "
+    "ARRAY['{}'::json],"
+    " ARRAY[at], ARRAY[NULL::bigint], ARRAY[lock], ARRAY[qlock], ARRAY[true]) WHERE "
+    "result = 'created' $$;"
+    "CREATE FUNCTION t.worker(name text DEFAULT 'w') RETURNS bigint LANGUAGE sql AS $$"
+    " INSERT INTO belay.workers (name) VALUES (name) RETURNING id $$;"
+    /* Claims: the ids, in the order of the queue. */
+    "CREATE FUNCTION t.claim(w bigint, n int DEFAULT 1, sure int DEFAULT 100) RETURNS "
+    "bigint[] LANGUAGE sql AS $$"
+    " SELECT array_agg(id ORDER BY priority DESC, id) FROM belay.claim(w, n, sure, NULL, "
+    "NULL) $$;"
+    "CREATE FUNCTION t.lease(job bigint) RETURNS belay.leases LANGUAGE sql AS $$"
+    " SELECT * FROM belay.leases WHERE job_ids @> ARRAY[job] $$;"
+    "CREATE FUNCTION t.status(job bigint) RETURNS text LANGUAGE sql AS $$"
+    " SELECT coalesce((SELECT status FROM belay.job_states(ARRAY[job])), 'none') $$;"
+    "CREATE FUNCTION t.place(job bigint) RETURNS text LANGUAGE sql AS $$ SELECT "
+    "string_agg(p, '+') FROM ("
+    " SELECT 'ready' p FROM belay.ready WHERE id = job UNION ALL SELECT 'scheduled' FROM "
+    "belay.scheduled WHERE id = job"
+    " UNION ALL SELECT 'blocked' FROM belay.blocked WHERE id = job"
+    " UNION ALL SELECT 'lease' FROM belay.leases, unnest(job_ids) u WHERE u = job"
+    " UNION ALL SELECT 'ends' FROM belay.ends WHERE id = job) x $$;"
+    "CREATE FUNCTION t.events(job bigint) RETURNS text LANGUAGE sql AS $$"
+    " SELECT string_agg(event::json ->> 'type', ' ' ORDER BY id) FROM "
+    "belay.job_events(job, NULL, 1000) $$;"
+    "CREATE FUNCTION t.receipts(job bigint) RETURNS text LANGUAGE sql AS $$"
+    " SELECT string_agg(concat(n, ':', coalesce(outcome, 'open')), ' ' ORDER BY n) FROM "
+    "belay.cancellations"
+    " WHERE job_id = job $$;";
+
+static const char doing[] =
+    "CREATE FUNCTION t.finish(job bigint, lease bigint, w bigint, how text DEFAULT "
+    "'succeeded', try int DEFAULT 1,"
+    " killed boolean DEFAULT false, started boolean DEFAULT true) RETURNS text LANGUAGE "
+    "sql AS $$"
+    " SELECT CASE WHEN taken THEN concat_ws('/', status, outcome) ELSE 'stale' END FROM "
+    "belay.finish(ARRAY[job],"
+    " ARRAY[lease], ARRAY[w], ARRAY[try], ARRAY[how], ARRAY['7'::json], "
+    "ARRAY['{\"kind\":\"error\"}'::json],"
+    " ARRAY[CASE WHEN started THEN 1000::bigint END], ARRAY[0::bigint], ARRAY['bye'], "
+    "ARRAY[killed],"
+    " ARRAY[NULL::bigint], ARRAY[NULL::bigint]) $$;"
+    "CREATE FUNCTION t.finish_mine(job bigint, how text DEFAULT 'succeeded') RETURNS "
+    "text LANGUAGE sql AS $$"
+    " SELECT t.finish(job, l.id, l.worker_id, how, (SELECT attempts + 1 FROM belay.jobs "
+    "WHERE id = job))"
+    " FROM (SELECT (t.lease(job)).*) l $$;"
+    "CREATE FUNCTION t.back(job bigint, lease bigint, w bigint, kind text, delay bigint "
+    "DEFAULT 0) RETURNS text"
+    " LANGUAGE sql AS $$ SELECT CASE WHEN taken THEN concat_ws('/', status, outcome, "
+    "CASE WHEN scheduled THEN"
+    " 'scheduled' END) ELSE 'stale' END FROM belay.give_back(ARRAY[job], ARRAY[lease], "
+    "ARRAY[w], ARRAY[1],"
+    " ARRAY[kind], ARRAY[delay], ARRAY['{\"kind\":\"error\"}'::json], ARRAY['bye']) $$;"
+    "CREATE FUNCTION t.back_mine(job bigint, kind text, delay bigint DEFAULT 0) RETURNS "
+    "text LANGUAGE sql AS $$"
+    " SELECT t.back(job, l.id, l.worker_id, kind, delay) FROM (SELECT (t.lease(job)).*) "
+    "l $$;"
+    "CREATE FUNCTION t.reap() RETURNS text LANGUAGE sql AS $$"
+    " SELECT string_agg(job_id || ':' || status, ' ') FROM belay.reap(60000, 1000) $$;"
+    "CREATE FUNCTION t.die(job bigint) RETURNS void LANGUAGE sql AS $$"
+    " UPDATE belay.workers SET heartbeat_at = now() - interval '1 hour' WHERE id = "
+    "(t.lease(job)).worker_id $$;"
+    "CREATE FUNCTION t.cancel(job bigint, abort boolean DEFAULT false, del boolean "
+    "DEFAULT false,"
+    " only_if text DEFAULT NULL, attempt int DEFAULT NULL, if_match text DEFAULT NULL, "
+    "actor text DEFAULT 'ann',"
+    " grace int DEFAULT NULL) RETURNS text LANGUAGE sql AS $$ SELECT result FROM "
+    "belay.cancel_jobs(ARRAY[job],"
+    " ARRAY[abort], ARRAY[del], ARRAY['why'], ARRAY[actor], ARRAY['user'], ARRAY[grace], "
+    "ARRAY[only_if],"
+    " ARRAY[attempt], ARRAY[if_match]) $$;"
+    "CREATE FUNCTION t.del(job bigint, abort boolean DEFAULT false, actor text DEFAULT "
+    "'ann',"
+    " if_match text DEFAULT NULL) RETURNS text LANGUAGE sql AS $$ SELECT result FROM "
+    "belay.delete_jobs(ARRAY[job],"
+    " ARRAY[abort], ARRAY['why'], ARRAY[actor], ARRAY[NULL::int], ARRAY[if_match]) $$;"
+    "CREATE FUNCTION t.retry(job bigint, if_match text DEFAULT NULL) RETURNS text "
+    "LANGUAGE sql AS $$"
+    " SELECT result FROM belay.retry_jobs(ARRAY[job], ARRAY['ann'], ARRAY[if_match]) $$;"
+    /* A job in a state, in a queue of its own; a doing one has a worker of its own. */
+    "CREATE FUNCTION t.make(state text, tries int DEFAULT 1, lock text DEFAULT NULL) "
+    "RETURNS bigint"
+    " LANGUAGE plpgsql AS $$ DECLARE job bigint; q text := 'q ' || clock_timestamp(); "
+    "BEGIN"
+    " IF state = 'unknown' THEN RETURN 999999; END IF;"
+    " IF state = 'blocked' THEN lock := q; PERFORM t.ins(lock, NULL, NULL, 1, 0, q); END "
+    "IF;"
+    " job := t.ins(lock, NULL, CASE WHEN state = 'scheduled' THEN now() + interval '1 "
+    "hour' END, tries, 0, q);"
+    " IF state IN ('doing', 'asked', 'succeeded', 'failed', 'aborted') THEN"
+    " PERFORM belay.claim(t.worker(), 1, 100, ARRAY[q], NULL); END IF;"
+    " IF state IN ('asked', 'aborted') THEN PERFORM t.cancel(job, true); END IF;"
+    " IF state IN ('succeeded', 'failed', 'aborted') THEN PERFORM t.finish_mine(job, "
+    "state); END IF;"
+    " IF state = 'cancelled' THEN PERFORM t.cancel(job); END IF;"
+    " IF state = 'deleted' THEN PERFORM t.del(job); END IF;"
+    " RETURN job; END $$;";
+
+static const char checking[] =
+    "CREATE FUNCTION t.check() RETURNS text LANGUAGE sql AS $$ WITH p AS ("
+    " SELECT id, 'ready' p FROM belay.ready UNION ALL SELECT id, 'scheduled' FROM "
+    "belay.scheduled"
+    " UNION ALL SELECT id, 'blocked' FROM belay.blocked UNION ALL SELECT id, 'ends' FROM "
+    "belay.ends"
+    " UNION ALL SELECT u, 'lease' FROM belay.leases, unnest(job_ids) u), x (what) AS ("
+    " SELECT concat('job ', j.id, ' is in ', coalesce(string_agg(p.p, '+'), 'no place')) "
+    "FROM belay.jobs j"
+    " LEFT JOIN p USING (id) GROUP BY j.id HAVING count(p.p) <> 1"
+    " UNION ALL SELECT concat(p.p, ' has ', p.id, ', which is no job') FROM p"
+    " WHERE NOT EXISTS (SELECT FROM belay.jobs j WHERE j.id = p.id)"
+    " UNION ALL SELECT 'two run under lock ' || lock FROM belay.jobs JOIN p USING (id) "
+    "WHERE p.p = 'lease'"
+    " AND lock IS NOT NULL GROUP BY lock HAVING count(*) > 1"
+    " UNION ALL SELECT DISTINCT 'a line waits for the free lock ' || lock FROM "
+    "belay.blocked b"
+    " WHERE NOT EXISTS (SELECT FROM belay.held h WHERE h.lock = b.lock)"
+    " UNION ALL SELECT concat('lock ', h.lock, ' is held by ', h.id, ' in ', p.p) FROM "
+    "belay.held h"
+    " LEFT JOIN p USING (id) LEFT JOIN belay.jobs j USING (id) WHERE p.p IS NULL OR p.p "
+    "IN ('ends', 'blocked')"
+    " OR j.lock <> h.lock"
+    " UNION ALL SELECT concat('job ', j.id, ' has no turn but is in ', p.p) FROM "
+    "belay.jobs j JOIN p USING (id)"
+    " WHERE j.lock IS NOT NULL AND p.p IN ('ready', 'scheduled', 'lease')"
+    " AND NOT EXISTS (SELECT FROM belay.held h WHERE h.lock = j.lock AND h.id = j.id)"
+    " UNION ALL SELECT concat('queueing lock ', u.queueing_lock, ' of ', u.id, ' in ', "
+    "p.p) FROM belay.uniq u"
+    " LEFT JOIN p USING (id) WHERE p.p IS NULL OR p.p IN ('lease', 'ends')"
+    " UNION ALL SELECT concat('receipt ', c.job_id, '/', c.n, ' is open, the job is in "
+    "', p.p)"
+    " FROM belay.cancellations c LEFT JOIN p ON p.id = c.job_id WHERE c.stopped_at IS "
+    "NULL"
+    " AND (p.p IS DISTINCT FROM 'lease' OR NOT EXISTS (SELECT FROM belay.leases l JOIN "
+    "belay.jobs j"
+    " ON j.id = c.job_id AND j.attempts + 1 = c.attempt WHERE l.id = c.lease_id AND "
+    "l.worker_id = c.worker_id"
+    " AND l.job_ids @> ARRAY[c.job_id]))"
+    " UNION ALL SELECT concat('receipt ', job_id, '/', n, ' stages') FROM "
+    "belay.cancellations"
+    " WHERE (outcome IS NULL) <> (stopped_at IS NULL) OR requested_at > "
+    "least(delivered_at, acknowledged_at,"
+    " stopped_at)"
+    " UNION ALL SELECT concat('job ', c.job_id, ' was to be deleted') FROM "
+    "belay.cancellations c"
+    " JOIN belay.jobs j ON j.id = c.job_id WHERE c.delete_requested AND c.stopped_at IS "
+    "NOT NULL"
+    " UNION ALL SELECT concat('lease ', l.id) FROM belay.leases l WHERE l.job_ids = '{}'"
+    " OR EXISTS (SELECT FROM unnest(l.job_ids) u WHERE u NOT BETWEEN l.lo AND l.hi)"
+    " UNION ALL SELECT concat('job ', e.id, ' ended aborted without a receipt') FROM "
+    "belay.ends e WHERE e.status = 5"
+    " AND NOT EXISTS (SELECT FROM belay.cancellations c WHERE c.job_id = e.id AND "
+    "c.attempt = e.attempts))"
+    " SELECT coalesce(string_agg(what, E'\\n'), '') FROM x $$;";
+
+const char *jobs_database(void)
+{
+    const char *url = cluster_database();
+
+    cluster_psql(url, making);
+    cluster_psql(url, doing);
+    cluster_psql(url, checking);
+    return url;
+}
+
+void jobs_expect(const char *url, const char *sql, const char *expected)
+{
+    const char *answer = cluster_psql(url, sql);
+
+    cr_expect_str_eq(answer, expected, "%s\n  is       %s\n  and not  %s", sql, answer,
+                     expected);
+}
+
+void jobs_check(const char *url)
+{
+    jobs_expect(url, "SELECT t.check()", "");
+}

@@ -1,0 +1,92 @@
+/* A manual retry starts clean, whatever came before. */
+#include "tests/db/jobs.h"
+#include "tests/support/cluster.h"
+
+#include <criterion/criterion.h>
+
+TestSuite(retry, .timeout = 60);
+
+Test(retry, works_after_an_abort_that_ended_in_failure)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.make('asked'); SELECT t.finish_mine(1, 'failed')");
+    jobs_expect(url, "SELECT t.retry(1)", "retried");
+    jobs_expect(url,
+                "SELECT attempt, counted FROM belay.claim(t.worker(), 1, 1, NULL, NULL)",
+                "2|1");
+    jobs_expect(url, "SELECT t.cancel(1, true)", "aborting");
+    jobs_expect(url, "SELECT t.finish_mine(1, 'aborted')", "aborted/aborted");
+    jobs_expect(url, "SELECT t.receipts(1)", "1:failed 2:aborted");
+    jobs_check(url);
+}
+
+Test(retry, counts_from_one_again_and_numbers_go_on)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.make('doing', 2); SELECT t.back_mine(1, 'retry'); SELECT "
+                      "t.claim(t.worker());"
+                      "SELECT t.back_mine(1, 'retry'); SELECT t.retry(1)");
+    jobs_expect(url,
+                "SELECT attempt, counted FROM belay.claim(t.worker(), 1, 1, NULL, NULL)",
+                "3|1");
+    jobs_expect(url, "SELECT t.back_mine(1, 'retry')", "todo");
+    jobs_expect(url,
+                "SELECT attempt, counted FROM belay.claim(t.worker(), 1, 1, NULL, NULL)",
+                "4|2");
+}
+
+Test(retry, is_refused_while_its_queueing_lock_is_taken)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(
+        url,
+        "SELECT t.ins(qlock => 'k'); SELECT t.cancel(1); SELECT t.ins(qlock => 'k')");
+    jobs_expect(url,
+                "SELECT result, existing_id, status FROM belay.retry_jobs('{1}', "
+                "'{NULL}', '{NULL}')",
+                "already-enqueued|2|cancelled");
+    cluster_psql(url, "SELECT t.cancel(2)");
+    jobs_expect(url, "SELECT t.retry(1)", "retried");
+    jobs_expect(url, "SELECT t.place(1), (SELECT id FROM belay.uniq)", "ready|1");
+    jobs_check(url);
+}
+
+Test(retry, stands_in_the_line_of_its_lock)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.ins('l'); SELECT t.cancel(1); SELECT t.ins('l'); SELECT "
+                      "t.claim(t.worker())");
+    jobs_expect(url, "SELECT t.retry(1)", "retried");
+    jobs_expect(url, "SELECT t.place(1), t.place(2)", "blocked|lease");
+    cluster_psql(url, "SELECT t.finish_mine(2)");
+    jobs_expect(url, "SELECT t.place(1)", "ready");
+    jobs_check(url);
+}
+
+Test(retry, of_another_version_is_refused)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.make('failed')");
+    jobs_expect(url, "SELECT t.retry(1, 'f00')", "precondition-failed");
+    jobs_expect(url, "SELECT t.retry(1, (SELECT etag FROM belay.job_states('{1}')))",
+                "retried");
+}
+
+Test(retry, a_batch_retries_each_once)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.make('failed'), t.make('ready'), t.make('cancelled')");
+    jobs_expect(
+        url,
+        "SELECT ord, result FROM belay.retry_jobs('{3,1,1,2,9}', array_fill(NULL::text, "
+        "'{5}'),"
+        " array_fill(NULL::text, '{5}')) ORDER BY ord",
+        "1|retried\n2|retried\n3|job-not-finished\n4|job-not-finished\n5|job-not-found");
+    jobs_check(url);
+}
