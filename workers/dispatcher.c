@@ -360,12 +360,12 @@ static void take_ends(struct dispatcher *d)
     monitor_unlock(&d->monitor);
 }
 
-static bool is_done(struct dispatcher *d)
+static bool is_stopping(struct dispatcher *d)
 {
     monitor_lock(&d->monitor);
-    bool done = d->stopping && (d->link.db == NULL || d->n_unwritten == 0);
+    bool stopping = d->stopping;
     monitor_unlock(&d->monitor);
-    return done;
+    return stopping;
 }
 
 static void drop_connection(struct dispatcher *d)
@@ -398,7 +398,7 @@ static void *run(void *arg)
 {
     struct dispatcher *d = arg;
 
-    while (!is_done(d)) {
+    while (!is_stopping(d)) {
         wait_for_news(d);
         if (link_connect(&d->link))
             work(d);

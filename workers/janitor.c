@@ -406,6 +406,12 @@ void janitor_close(struct janitor *j)
     monitor_unlock(&j->monitor);
     want(j, &unused);
     pthread_join(j->thread, NULL);
+}
+
+void janitor_free(struct janitor *j)
+{
+    if (j == NULL)
+        return;
     monitor_release(&j->monitor);
     free(j);
 }

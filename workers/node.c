@@ -191,13 +191,15 @@ int node_close(struct node *node)
     int left = wait_for_running(node, grace_ms + CLOSE_MARGIN_MS);
     bool all = pool_close(node->pool);
     wait_for_writes(node);
-    listener_close(node->listener);
     dispatcher_close(node->dispatcher);
-    janitor_close(node->janitor);
+    janitor_close(
+        node->janitor); /* both may still tell others, so the listener is last */
+    listener_close(node->listener);
     if (!all) /* a task that does not obey still uses the rest: it goes with the process
                */
         return left;
     dispatcher_free(node->dispatcher);
+    janitor_free(node->janitor);
     progress_board_free(node->progress);
     abort_table_free(node->aborts);
     free(node);

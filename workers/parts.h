@@ -71,7 +71,7 @@ void dispatcher_end_all(struct dispatcher *d, struct job_list *jobs);
 /* How many ends are not written yet. */
 int dispatcher_unwritten(struct dispatcher *d);
 bool dispatcher_is_up(struct dispatcher *d);
-/* Writes what there is while the database is there, ends the thread. */
+/* Ends the thread; what is not written by then is left to the lease. */
 void dispatcher_close(struct dispatcher *d);
 void dispatcher_free(struct dispatcher *d); /* after the pool's last thread */
 
@@ -82,7 +82,8 @@ enum err janitor_open(struct node *node, struct janitor **out_j) MUST_CHECK;
 void janitor_poll_aborts(struct janitor *j);
 void janitor_look_at_schedule(struct janitor *j);
 bool janitor_is_up(struct janitor *j);
-void janitor_close(struct janitor *j);
+void janitor_close(struct janitor *j); /* ends the thread */
+void janitor_free(struct janitor *j);  /* after everybody who may tell it something */
 
 /* A request has come, by whatever way: to the task, or to the job that has not started.
  */
