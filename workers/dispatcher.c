@@ -45,8 +45,8 @@ struct dispatcher {
     /* the thread's own */
     struct link link;
     int64_t late_at_ms;
-    unsigned seen_wakes;
-    bool recovered; /* leases that are not known here were given back */
+    unsigned seen_wakes; /* written by it, under monitor */
+    bool recovered;      /* leases that are not known here were given back */
     struct claims claims;
     struct job_list writing;
 };
@@ -56,8 +56,8 @@ struct dispatcher {
 void dispatcher_wake(struct dispatcher *d)
 {
     monitor_lock(&d->monitor);
-    d->wakes++;
-    monitor_signal(&d->monitor);
+    if (d->wakes++ == d->seen_wakes) /* else it is awake, or about to be */
+        monitor_signal(&d->monitor);
     monitor_unlock(&d->monitor);
 }
 

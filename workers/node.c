@@ -21,7 +21,7 @@ static void on_notify(void *arg, const char *channel, const char *payload, int s
     struct node *node = arg;
 
     (void)sender;
-    if (strcmp(channel, CHANNEL_READY) == 0)
+    if (strcmp(channel, CHANNEL_READY) == 0 && node->options.config->concurrency > 0)
         dispatcher_wake(node->dispatcher);
     else if (strcmp(channel, CHANNEL_ABORT) == 0 &&
              strtoll(payload, NULL, 10) == atomic_load(&node->worker_id))
@@ -87,7 +87,8 @@ void node_wake(struct node *node, const char *queue, int n_jobs)
 {
     if (n_jobs <= 0)
         return;
-    dispatcher_wake(node->dispatcher);
+    if (node->options.config->concurrency > 0)
+        dispatcher_wake(node->dispatcher);
     listen_notify_later(node->listener, CHANNEL_READY, queue);
 }
 
