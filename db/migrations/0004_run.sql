@@ -130,7 +130,7 @@ BEGIN
     UPDATE belay.cancellations c
     SET stopped_at = greatest(clock_timestamp(), c.requested_at), outcome = x.o, message = coalesce(x.m, c.message),
         delivered_at = coalesce(c.delivered_at, belay.stage_at(c.requested_at, x.d)),
-        acknowledged_at = coalesce(c.acknowledged_at, belay.stage_at(c.requested_at, x.a))
+        acknowledged_at = coalesce(c.acknowledged_at, belay.stage_at(greatest(c.requested_at, c.delivered_at), x.a))
     FROM unnest(p_ids, p_outcomes, p_messages, p_delivered_us, p_acknowledged_us) x (i, o, m, d, a)
     WHERE c.job_id = x.i AND c.stopped_at IS NULL
     RETURNING c.job_id, c.delete_requested, c.actor)

@@ -182,6 +182,8 @@ Test(faults, the_aborted_job_of_a_dead_worker_ends_aborted_by_itself)
     expect_text(r, "error.kind", "worker_died");
     r = http_get(api, "/jobs/%ld/cancellations/1", asked);
     expect_text(r, "outcome", "worker_lost");
+    expect_text(r, "delivered_at", "null");
+    expect_text(r, "acknowledged_at", "null");
     cr_expect_str_neq(reply_text(r, "stopped_at"), "null");
     wait_until(look_at(api, to_delete)->status == 404);
     cr_expect_eq(open_receipts(url), 0);
