@@ -23,24 +23,39 @@ BEGIN
   RETURN FOUND;
 END $$;
 
--- Looks, holds the place, and looks again until both looks agree. NULL status: there is no such job.
-CREATE FUNCTION belay.hold_job(p_id bigint, OUT status text, OUT attempt int, OUT etag text, OUT lease_id bigint,
-                               OUT worker_id bigint, OUT queue text, OUT lock text, OUT job text)
-LANGUAGE plpgsql AS $$
+-- Where a job stands, without its document. NULL status: there is no such job.
+CREATE FUNCTION belay.place_of(p_id bigint, OUT status text, OUT attempt int, OUT lease_id bigint,
+                               OUT worker_id bigint) LANGUAGE plpgsql AS $$
+BEGIN
+  SELECT CASE WHEN e.id IS NOT NULL THEN (ARRAY['succeeded', 'failed', 'cancelled', 'aborted'])[e.status - 1]
+              WHEN l.id IS NOT NULL THEN 'doing' ELSE 'todo' END,
+         CASE WHEN e.id IS NOT NULL THEN e.attempts WHEN l.id IS NOT NULL THEN j.attempts + 1 ELSE j.attempts END,
+         l.id, coalesce(e.worker_id, l.worker_id)
+  INTO status, attempt, lease_id, worker_id
+  FROM (SELECT j.id, j.attempts FROM belay.jobs j WHERE j.id = p_id OFFSET 0) j
+  LEFT JOIN LATERAL (SELECT * FROM belay.ends e WHERE e.id = j.id OFFSET 0) e ON true
+  LEFT JOIN LATERAL (SELECT * FROM belay.lease_of(j.id) WHERE e.id IS NULL OFFSET 0) l ON true;
+END $$;
+
+-- Looks, holds the place, and looks again until both looks agree. NULL status: there is no such job. The etag, which costs
+-- a document, only for those who compare it.
+CREATE FUNCTION belay.hold_job(p_id bigint, p_etag boolean, OUT status text, OUT attempt int, OUT lease_id bigint,
+                               OUT worker_id bigint, OUT etag text) LANGUAGE plpgsql AS $$
 DECLARE
-  seen text;
-  seen_lease bigint;
+  seen record;
 BEGIN
   FOR look IN 1 .. 5 LOOP
-    SELECT s.status, s.lease_id INTO seen, seen_lease FROM belay.job_states(ARRAY[p_id]) s;
-    IF NOT FOUND THEN
-      status := NULL;
+    SELECT * INTO seen FROM belay.place_of(p_id);
+    IF seen.status IS NULL THEN
       RETURN;
     END IF;
-    CONTINUE WHEN NOT belay.hold_place(p_id, seen, seen_lease);
-    SELECT s.status, s.attempt, s.etag, s.lease_id, s.worker_id, s.queue, s.lock, s.job
-    INTO status, attempt, etag, lease_id, worker_id, queue, lock, job FROM belay.job_states(ARRAY[p_id]) s;
-    IF FOUND AND status = seen AND lease_id IS NOT DISTINCT FROM seen_lease THEN
+    CONTINUE WHEN NOT belay.hold_place(p_id, seen.status, seen.lease_id);
+    SELECT x.status, x.attempt, x.lease_id, x.worker_id INTO status, attempt, lease_id, worker_id
+    FROM belay.place_of(p_id) x;
+    IF status = seen.status AND lease_id IS NOT DISTINCT FROM seen.lease_id THEN
+      IF p_etag THEN
+        etag := (SELECT s.etag FROM belay.job_states(ARRAY[p_id]) s);
+      END IF;
       RETURN;
     END IF;
   END LOOP;
@@ -171,7 +186,7 @@ DECLARE
   h record;
   c belay.cancellations;
 BEGIN
-  SELECT * INTO h FROM belay.hold_job(p_id);
+  SELECT * INTO h FROM belay.hold_job(p_id, p_if_match IS NOT NULL);
   IF h.status IS NULL THEN
     a.result := 'job-not-found';
     RETURN a;
@@ -285,7 +300,7 @@ DECLARE
   h record;
   c belay.cancellations;
 BEGIN
-  SELECT * INTO h FROM belay.hold_job(p_id);
+  SELECT * INTO h FROM belay.hold_job(p_id, p_if_match IS NOT NULL);
   IF h.status IS NULL THEN
     a.result := 'job-not-found';
     RETURN a;
@@ -342,7 +357,7 @@ DECLARE
   j belay.jobs;
   e belay.ends;
 BEGIN
-  SELECT * INTO h FROM belay.hold_job(p_id);
+  SELECT * INTO h FROM belay.hold_job(p_id, p_if_match IS NOT NULL);
   IF h.status IS NULL THEN
     result := 'job-not-found';
     RETURN;
