@@ -2,6 +2,7 @@
 #
 #     work=$(mktemp -d); trap cleanup EXIT
 #     postgres_start "$work"              # sets DATABASE_URL
+#     postgres_stop; postgres_launch "$work" # the same again
 #     belay_start "$work" --concurrency 4 # sets BELAY_PID, PORT and BELAY_URL
 #
 # As root, PostgreSQL runs as the user postgres, for it refuses root.
@@ -23,21 +24,30 @@ wait_until() {
     done
 }
 
-postgres_start() {
-    local dir=$1/postgres bin
-    bin=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)
+postgres_init() {
+    local dir=$1/postgres
     mkdir -p "$dir"
     if [ "$(id -u)" -eq 0 ]; then
         chmod 755 "$1"
         chown postgres "$dir"
     fi
-    "${as_postgres[@]}" "$bin/initdb" --no-sync -D "$dir/data" -A trust -E UTF8 --locale=C.UTF-8 -U belay >"$dir/initdb.log" 2>&1 ||
-        { cat "$dir/initdb.log"; return 1; }
-    "${as_postgres[@]}" "$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c fsync=off \
-        >"$1/postgres.log" 2>&1 </dev/null &
+    "${as_postgres[@]}" "$POSTGRES_BIN/initdb" --no-sync -D "$dir/data" -A trust -E UTF8 --locale=C.UTF-8 -U belay \
+        >"$dir/initdb.log" 2>&1 || { cat "$dir/initdb.log"; return 1; }
+}
+
+postgres_launch() {
+    local dir=$1/postgres
+    "${as_postgres[@]}" "$POSTGRES_BIN/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c fsync=off \
+        >>"$1/postgres.log" 2>&1 </dev/null &
     POSTGRES_PID=$!
-    wait_until 30 "$bin/pg_isready" -q -h "$dir" -U belay || { cat "$1/postgres.log"; return 1; }
-    "$bin/createdb" -h "$dir" -U belay belay
+    wait_until 30 "$POSTGRES_BIN/pg_isready" -q -h "$dir" -U belay || { cat "$1/postgres.log"; return 1; }
+}
+
+postgres_start() {
+    local dir=$1/postgres
+    POSTGRES_BIN=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)
+    postgres_init "$1" && postgres_launch "$1" || return 1
+    "$POSTGRES_BIN/createdb" -h "$dir" -U belay belay
     export DATABASE_URL="postgresql:///belay?host=$dir&user=belay"
 }
 
