@@ -199,6 +199,7 @@ int node_close(struct node *node)
     if (!all) /* a task that does not obey still uses the rest: it goes with the process
                */
         return left;
+    pool_free(node->pool);
     dispatcher_free(node->dispatcher);
     janitor_free(node->janitor);
     progress_board_free(node->progress);

@@ -50,9 +50,9 @@ struct pool_count {
 struct pool_count pool_count(struct pool *p);
 /* sure_until_ms has moved: threads that held back may start. */
 void pool_poke(struct pool *p);
-/* Ends the threads that are idle; false, and nothing is freed, when one still runs a job.
- */
+/* Ends the threads that are idle; false when one still runs a job. */
 bool pool_close(struct pool *p);
+void pool_free(struct pool *p); /* after dispatcher and janitor, which ask it */
 
 /* -- dispatcher: claims and writes ends ---------------------------------------------- */
 

@@ -195,8 +195,14 @@ bool pool_close(struct pool *p)
         return false; /* a thread is inside a task: it may not be killed */
     for (int i = 0; i < p->n_threads; i++)
         pthread_join(p->threads[i], NULL);
+    return true;
+}
+
+void pool_free(struct pool *p)
+{
+    if (p == NULL)
+        return;
     monitor_release(&p->monitor);
     free(p->threads);
     free(p);
-    return true;
 }
