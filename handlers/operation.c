@@ -67,12 +67,11 @@ static const char *word(bool truth)
     return truth ? "true" : "false";
 }
 
-enum err readyz(struct request *req)
+static void reply_readyz(struct request *req, bool database)
 {
     struct app *app = req_app(req);
-    bool database = lanes_are_up(app->lanes), migrated = atomic_load(&app->migrated);
-    bool draining = atomic_load(&app->draining),
-         ready = database && migrated && !draining;
+    bool migrated = atomic_load(&app->migrated), draining = atomic_load(&app->draining);
+    bool ready = database && migrated && !draining;
     const char *body = req_printf(
         req, "{\"status\":\"%s\",\"database\":%s,\"migrated\":%s,\"draining\":%s}",
         ready ? "ok" : "unavailable", word(database), word(migrated), word(draining));
@@ -80,6 +79,27 @@ enum err readyz(struct request *req)
     if (!ready)
         req_set_header(req, "Retry-After", "1");
     req_reply(req, ready ? 200 : 503, NULL, body, strlen(body));
+}
+
+/* A standby answers, but takes no job: after a failover it is not the one to talk to. */
+static void on_ready_check(void *arg, const struct db_rows *rows, enum err why,
+                           const char *message)
+{
+    (void)message;
+    reply_readyz(arg, why == ERR_OK && rows->count == 1 && row_bool(rows, 0, 0));
+}
+
+enum err readyz(struct request *req)
+{
+    struct db_op op = {.lane = LANE_READ,
+                       .sql = SQL_ready_check,
+                       .n_rows = 1,
+                       .done = on_ready_check,
+                       .arg = req};
+
+    if (!lanes_are_up(req_app(req)->lanes) ||
+        db_submit(req_app(req)->lanes, &op) != ERR_OK)
+        reply_readyz(req, false); /* known already: nobody waits for it */
     return ERR_OK;
 }
 

@@ -1,2 +1,2 @@
--- ready_check: whether this database can be written, and its schema's version.
-SELECT (SELECT max(version) FROM belay.migrations) AS version, NOT pg_is_in_recovery() AS writable
+-- ready_check: whether this database can be written. A standby cannot.
+SELECT NOT pg_is_in_recovery() AS writable

@@ -11,6 +11,7 @@
 #include "server/core/buf.h"
 #include "server/core/cleanup.h"
 #include "server/core/log.h"
+#include "tests/support/cluster_private.h"
 
 #include <criterion/criterion.h>
 #include <criterion/hooks.h>
@@ -30,9 +31,7 @@ enum { CLIENTS_MAX = 64, URL_BYTES = 1024, ANSWERS = 8, DATABASES_MAX = 32 };
 
 extern const int cluster_is_wanted __attribute__((weak));
 
-/* What tests find in their environment: the directory of the broker and of private
- * clusters. */
-static const char dir_variable[] = "BELAY_TEST_CLUSTER_DIR";
+const char cluster_dir_variable[] = "BELAY_TEST_CLUSTER_DIR";
 
 struct client {
     int fd;
@@ -79,19 +78,6 @@ static void add_url(struct buf *out, const char *server, const char *database)
     buf_adds(out, "dbname=");
     add_quoted(out, database);
     PQconninfoFree(options);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
-static void remove_tree(const char *path)
-{
-    nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static void socket_address(struct sockaddr_un *a, const char *dir)
@@ -276,7 +262,7 @@ static void run_broker(const char *dir, int listen_fd, pid_t runner)
     }
     PQfinish(b.conn);
     embedded_stop(b.pg);
-    remove_tree(dir);
+    cluster_remove_tree(dir);
 }
 
 ReportHook(PRE_ALL)(struct criterion_test_set *tests)
@@ -294,7 +280,7 @@ ReportHook(PRE_ALL)(struct criterion_test_set *tests)
     socket_address(&address, dir);
     if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 64) != 0)
         return;
-    setenv(dir_variable, dir, 1);
+    setenv(cluster_dir_variable, dir, 1);
     fflush(NULL);
     broker_pid = fork();
     if (broker_pid == 0) {
@@ -315,7 +301,7 @@ ReportHook(POST_ALL)(struct criterion_global_stats *stats)
 
 static int connect_broker(void)
 {
-    const char *dir = getenv(dir_variable);
+    const char *dir = getenv(cluster_dir_variable);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_un address;
 
@@ -412,55 +398,4 @@ int cluster_kill_sessions(const char *url, const char *who)
              "AND application_name LIKE '%s'",
              who);
     return (int)cluster_int(url, sql);
-}
-
-/* -- a private cluster --------------------------------------------------------------- */
-
-struct cluster {
-    char dir[160];
-    char *url;
-    struct embedded *pg; /* NULL: stopped */
-};
-
-void cluster_start(struct cluster *c)
-{
-    CLEANUP(buf_release) struct buf why = BUF_INIT;
-    enum err e = embedded_start(c->dir, &c->pg, &why);
-
-    cr_assert_eq(e, ERR_OK, "%s", why.text);
-    if (c->url == NULL)
-        c->url = strdup(embedded_url(c->pg));
-    cr_assert_str_eq(c->url, embedded_url(c->pg));
-}
-
-void cluster_stop(struct cluster *c)
-{
-    embedded_stop(c->pg);
-    c->pg = NULL;
-}
-
-struct cluster *cluster_new(void)
-{
-    static int number;
-    struct cluster *c = calloc(1, sizeof *c);
-    const char *dir = getenv(dir_variable);
-
-    cr_assert_not_null(c);
-    snprintf(c->dir, sizeof c->dir, "%s/private-%d-%d", dir != NULL ? dir : "/tmp",
-             (int)getpid(), ++number);
-    cluster_start(c);
-    return c;
-}
-
-const char *cluster_url(const struct cluster *c)
-{
-    return c->url;
-}
-
-void cluster_free(struct cluster *c)
-{
-    cluster_stop(c);
-    remove_tree(c->dir);
-    free(c->url);
-    free(c);
 }
