@@ -115,6 +115,7 @@ CREATE TABLE belay.ends (
   worker_id bigint,
   status smallint NOT NULL, -- 2 succeeded, 3 failed, 4 cancelled, 5 aborted
   attempts smallint NOT NULL,
+  rescued boolean, -- true: not told by the worker, which is gone
   result json,
   error json,
   PRIMARY KEY (id)

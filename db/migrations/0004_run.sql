@@ -235,9 +235,9 @@ BEGIN
                    ORDER BY d.ord),
          array_agg(DISTINCT i.id) FILTER (WHERE i.id IS NOT NULL)
   INTO res, ended
-  FROM d LEFT JOIN f ON f.ord = d.ord LEFT JOIN i ON i.id = d.id
+  FROM d LEFT JOIN f ON f.ord = d.ord LEFT JOIN i ON i.id = f.id
   LEFT JOIN LATERAL (SELECT e.id, e.status FROM belay.ends e WHERE i.id IS NULL AND e.id = d.id AND e.worker_id = d.worker
-                       AND e.attempts = d.attempt OFFSET 0) e ON true;
+                       AND e.attempts = d.attempt AND e.rescued IS NULL OFFSET 0) e ON true;
 
   IF ended IS NOT NULL THEN
     PERFORM belay.leave_leases(array_agg(x.lease), array_agg(x.id))
@@ -257,10 +257,10 @@ END $$;
 -- Ends one job that has left its lease. The caller hands its lock on.
 CREATE FUNCTION belay.end_one(
   p_id bigint, p_worker bigint, p_attempt int, p_status int, p_outcome text, p_started_at timestamptz, p_error json,
-  p_message text) RETURNS void LANGUAGE plpgsql AS $$
+  p_message text, p_rescued boolean DEFAULT NULL) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  INSERT INTO belay.ends (id, status, attempts, worker_id, started_at, error)
-  VALUES (p_id, p_status, p_attempt, p_worker, p_started_at, p_error);
+  INSERT INTO belay.ends (id, status, attempts, worker_id, started_at, error, rescued)
+  VALUES (p_id, p_status, p_attempt, p_worker, p_started_at, p_error, p_rescued);
   PERFORM belay.close_receipts(ARRAY[p_id], ARRAY[p_outcome], ARRAY[p_message], ARRAY[NULL::bigint],
                                ARRAY[NULL::bigint]);
 END $$;
@@ -368,11 +368,11 @@ DECLARE
   counts boolean := NOT p_ambiguous OR j.uncounted >= 3;
 BEGIN
   IF EXISTS (SELECT FROM belay.cancellations c WHERE c.job_id = j.id AND c.stopped_at IS NULL) THEN
-    PERFORM belay.end_one(j.id, l.worker_id, j.attempts + 1, 5, 'worker_lost', l.at, died, NULL);
+    PERFORM belay.end_one(j.id, l.worker_id, j.attempts + 1, 5, 'worker_lost', l.at, died, NULL, true);
     RETURN 'aborted';
   END IF;
   IF counts AND j.attempts + 1 - j.uncounted - j.attempts_base >= j.max_attempts THEN
-    PERFORM belay.end_one(j.id, l.worker_id, j.attempts + 1, 3, NULL, l.at, died, NULL);
+    PERFORM belay.end_one(j.id, l.worker_id, j.attempts + 1, 3, NULL, l.at, died, NULL, true);
     RETURN 'failed';
   END IF;
   PERFORM belay.requeue_one(j, counts, true, j.scheduled_at);

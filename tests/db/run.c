@@ -125,6 +125,33 @@ Test(run, a_stale_result_does_not_overwrite_the_true_one)
         "2|failed");
 }
 
+Test(run, a_result_that_comes_after_the_rescue_is_stale_even_if_it_says_the_same)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.make('doing'); SELECT t.die(1); SELECT t.reap()");
+    jobs_expect(url, "SELECT t.status(1), t.finish(1, 1, 1, 'failed'), t.finish(1, 1, 1)",
+                "failed|stale|stale");
+}
+
+Test(run, a_stale_result_beside_the_true_one_in_a_batch_is_still_stale)
+{
+    const char *url = jobs_database();
+
+    /* Lease 1 still has job 2; job 1 went back and is in lease 2. */
+    cluster_psql(url, "SELECT t.ins(), t.ins(); SELECT t.claim(t.worker(), 2);"
+                      "SELECT t.back_mine(1, 'unstarted'); SELECT t.claim(1)");
+    jobs_expect(url,
+                "SELECT ord, taken FROM belay.finish('{1,1}', '{1,2}', '{1,1}', '{1,1}', "
+                "'{failed,succeeded}',"
+                " '{NULL,NULL}', '{NULL,NULL}', '{1,1}', '{0,0}', '{NULL,NULL}', "
+                "'{f,f}', '{NULL,NULL}',"
+                " '{NULL,NULL}') ORDER BY ord",
+                "1|f\n2|t");
+    jobs_expect(url, "SELECT t.status(1), t.place(2)", "succeeded|lease");
+    jobs_check(url);
+}
+
 Test(run, given_back_twice_it_goes_back_once)
 {
     const char *url = jobs_database();
