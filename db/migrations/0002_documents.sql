@@ -42,7 +42,7 @@ BEGIN
     ',"status":"', p_status, '","attempt":', p_attempt, ',"max_attempts":', p_max_attempts,
     ',"lock":', coalesce(to_json(p_lock)::text, 'null'),
     ',"queueing_lock":', coalesce(to_json(p_queueing_lock)::text, 'null'),
-    ',"tags":', coalesce(to_json(p_tags)::text, '[]'),
+    ',"tags":', CASE WHEN p_tags <> '{}' THEN to_json(p_tags)::text ELSE '[]' END, -- to_json() of an array costs 4 us
     ',"metadata":', coalesce(p_metadata::text, '{}'),
     ',"scheduled_at":', coalesce('"' || belay.time_text(p_scheduled_at) || '"', 'null'),
     ',"created_at":"', to_char(p_created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
@@ -107,9 +107,9 @@ LANGUAGE sql STABLE AS $$
   ) y
 $$;
 
-CREATE FUNCTION belay.cancellation_text(c belay.cancellations) RETURNS text LANGUAGE plpgsql STABLE AS $$
-BEGIN
-  RETURN concat(
+-- In SQL, because it is inlined: to take a row apart in plpgsql costs as much again as the text.
+CREATE FUNCTION belay.cancellation_text(c belay.cancellations) RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT concat(
     '{"id":', c.n, ',"job_id":', c.job_id, ',"attempt":', coalesce(c.attempt::text, 'null'),
     ',"cause":"', c.cause, '","reason":', coalesce(to_json(c.reason)::text, 'null'),
     ',"actor":', coalesce(to_json(c.actor)::text, 'null'),
@@ -121,8 +121,8 @@ BEGIN
     ',"message":', coalesce(to_json(c.message)::text, 'null'),
     ',"grace_seconds":', coalesce(c.grace_seconds::text, 'null'),
     ',"force_at":', coalesce('"' || belay.time_text(c.force_at) || '"', 'null'),
-    ',"delete_requested":', c.delete_requested::text, ',"abort":', c.abort::text, '}');
-END $$;
+    ',"delete_requested":', c.delete_requested::text, ',"abort":', c.abort::text, '}')
+$$;
 
 -- What the rows of a job tell of its life: the present attempt, and where it began. These rows can go; whoever removes or
 -- rewrites one puts what it told into events.

@@ -233,7 +233,8 @@ BEGIN
   e AS (INSERT INTO belay.ends (id, status, attempts, finished_at) SELECT g.id, 4, g.attempts, g.now FROM g),
   c AS (INSERT INTO belay.cancellations (job_id, n, cause, reason, actor, abort, delete_requested, requested_at,
                                          stopped_at, outcome)
-        SELECT g.id, belay.next_receipt(g.id), g.cause, g.reason, g.actor, g.abort, false, g.now, g.now, 'cancelled'
+        SELECT g.id, coalesce((SELECT max(x.n) FROM belay.cancellations x WHERE x.job_id = g.id), 0) + 1, g.cause,
+               g.reason, g.actor, g.abort, false, g.now, g.now, 'cancelled'
         FROM g RETURNING cancellations.*),
   t AS (SELECT g.ord, g.id, q.name AS queue,
                belay.job_text(g.id, q.name, t.name, g.priority, g.args, 'cancelled', g.attempts, g.max_attempts, NULL,
