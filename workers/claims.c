@@ -10,7 +10,11 @@
 
 #include <stdlib.h>
 
-enum { WEIGHT = 16 }; /* of the past against the newest job */
+enum {
+    WEIGHT = 16, /* of the past against the newest job */
+    MOST =
+        1000, /* in one claim: as many as end in one batch, so that a lease ends whole */
+};
 
 /* Moved by every look, also by one that claims nothing: a node without a free thread
  * would look again and again. */
@@ -56,9 +60,11 @@ int claims_size(const struct claims *c, int n_local, int *out_sure)
     if (threads > n_local)
         *out_sure = (int)threads - n_local;
     int64_t room = threads + ahead - n_local;
+    if (room > MOST)
+        room = MOST;
     /* Half empty is soon enough: a statement for each job that ends would be the price.
      */
-    return *out_sure > 0 || room > ahead / 2 ? (int)room : 0;
+    return *out_sure > 0 || room > ahead / 2 || room == MOST ? (int)room : 0;
 }
 
 void claims_prepare(struct claims *c, int n, int sure, struct claim *out)
