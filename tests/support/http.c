@@ -85,20 +85,27 @@ static void send_all(struct pending *p, const char *bytes, size_t len)
     }
 }
 
-struct pending *http_send(struct service *s, const char *method, const char *path,
-                          const char *headers, const char *body)
+struct pending *http_send_raw(struct service *s, const char *bytes, size_t len)
 {
     struct pending *p = calloc(1, sizeof *p);
-    struct buf out = BUF_INIT;
 
     cr_assert_not_null(p);
     buf_init(&p->in);
-    p->what = text_of("%s %s", method, path);
+    p->what = text_of("%.*s", (int)strcspn(bytes, "\r"), bytes);
     p->fd = connect_to(s);
+    send_all(p, bytes, len);
+    return p;
+}
+
+struct pending *http_send(struct service *s, const char *method, const char *path,
+                          const char *headers, const char *body)
+{
+    struct buf out = BUF_INIT;
+
     add_head(&out, method, path, headers, body);
     if (body != NULL)
         buf_adds(&out, body);
-    send_all(p, out.text, out.len);
+    struct pending *p = http_send_raw(s, out.text, out.len);
     buf_release(&out);
     return p;
 }

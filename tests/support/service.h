@@ -61,6 +61,8 @@ struct reply *http(struct service *s, const char *method, const char *path,
 struct pending;
 struct pending *http_send(struct service *s, const char *method, const char *path,
                           const char *headers, const char *body);
+/* Any bytes. */
+struct pending *http_send_raw(struct service *s, const char *bytes, size_t len);
 struct reply *http_receive(struct pending *p);
 /* True when the whole answer is there. */
 bool http_is_answered(struct pending *p);
