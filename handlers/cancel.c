@@ -1,5 +1,10 @@
 /* cancelJob: POST /jobs/{jobId}/cancel. Every answer tells what happened; the database
- * decided it. */
+ * decided it.
+ *
+ * The statement answers one word (`result`) and this file only turns it into a status and
+ * a document. Rejected: to read the job first and choose what to do with it: a worker may
+ * claim or finish it in between, and the answer would be about a job that is not there
+ * any more. */
 #include "build/gen/operations.h"
 #include "handlers/cancellation.h"
 #include "handlers/fields.h"
@@ -12,6 +17,8 @@
 
 enum { GRACE_MAX = 86400, ATTEMPT_MAX = 32767 };
 
+/* The first mistake ends it: a URL is written by hand, and one thing at a time is put
+ * right there. The body, which programs write, reports all of its mistakes (fields.h). */
 static enum err read_query_options(struct request *req, struct cancel_options *opt)
 {
     const char *only_if = req_query(req, "only_if");
@@ -60,6 +67,8 @@ static enum err read_body_options(struct request *req, struct cancel_options *op
                : e;
 }
 
+/* -1 stands for "not given", because 0 is a good value for both: a grace of nothing kills
+ * at once. */
 static enum err read_options(struct request *req, struct cancel_options *opt)
 {
     *opt = (struct cancel_options){.grace_seconds = -1, .attempt = -1};
@@ -76,12 +85,16 @@ static void reply_waited(struct request *req, const struct db_rows *rows)
     const char *result = row_text(rows, 0, ANSWER_RESULT);
     bool running = strcmp(result, "aborting") == 0;
 
+    /* No tag when the job was removed during the wait: there is no state left to name. */
     if (!row_is_null(rows, 0, ANSWER_ETAG))
         set_etag(req, row_text(rows, 0, ANSWER_ETAG));
     reply_answer(req, running ? 202 : 200, result, row_text(rows, 0, ANSWER_JOB),
                  row_text(rows, 0, ANSWER_CANCELLATION));
 }
 
+/* After the wait. The number of the receipt is read out of the Location that this answer
+ * has anyway, so the wait has nothing of its own to remember. It is this receipt and no
+ * other: a retry may have begun a new attempt meanwhile, with receipts of its own. */
 static void look_again(struct request *req, int64_t job_id,
                        const struct first_answer *first)
 {
@@ -93,6 +106,13 @@ static void look_again(struct request *req, int64_t job_id,
     submit_again(req, SQL_cancellation_outcome, v, reply_waited, first);
 }
 
+/* Runs in a later turn of the loop than the handler, whose `opt` is gone: the options are
+ * read again from the request. Rejected: to keep them in the request, memory that only
+ * the rare abort would use.
+ *
+ * The worker is told after the commit and before the wait: earlier, a task could be
+ * stopped for an abort that the database then refuses; later, the wait would wait for
+ * itself. */
 static void reply_aborting(struct request *req, const struct db_rows *rows)
 {
     struct cancel_options opt;
@@ -109,6 +129,8 @@ static void reply_aborting(struct request *req, const struct db_rows *rows)
         reply_waited(req, rows);
 }
 
+/* What is cancelled or aborted already is a success: the caller wants it not to run, and
+ * it does not. A client that repeats a lost request must not be told that it failed. */
 static void reply_cancel(struct request *req, const struct db_rows *rows)
 {
     const char *result = row_text(rows, 0, ANSWER_RESULT);
@@ -142,6 +164,7 @@ enum err cancel_job(struct request *req)
     v[3] = db_text(opt.reason);
     v[4] = db_text(opt.actor);
     v[5] = db_text("user");
+    /* null: what the task itself declares */
     v[6] = opt.grace_seconds < 0 ? db_null() : db_int(opt.grace_seconds);
     v[7] = db_text(opt.only_if);
     v[8] = opt.attempt < 0 ? db_null() : db_int(opt.attempt);

@@ -1,3 +1,6 @@
+/* Documents are put together as text: job and receipt come from PostgreSQL as finished
+ * JSON, and parsing them to print them again would change numbers (1.10 becomes 1.1) and
+ * cost more than the rest of the request. */
 #include "handlers/cancellation.h"
 
 #include "server/core/cleanup.h"
@@ -5,6 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* row_text() is "" for SQL's null; in a document that has to be a null of JSON. */
 static const char *or_null(const char *json)
 {
     return json != NULL && *json != '\0' ? json : "null";
@@ -41,6 +45,8 @@ struct refusal {
     const char *hint;
 };
 
+/* The results that refuse, of all statements that decide about one job; each is one row.
+ * The words are hints for a person: what to send instead, where there is something. */
 static const struct refusal refusals[] = {
     {"job-running", ERR_JOB_RUNNING,
      "job %s is running; with abort=true it is asked to stop"},
@@ -63,6 +69,8 @@ void reply_refusal(struct request *req, const char *result, const char *status,
         r++;
     if (*etag != '\0')
         set_etag(req, etag);
+    /* Who is refused needs no second request to see why: the job goes along as it is. One
+     * that is not there has nothing to show. */
     if (r->e != ERR_JOB_NOT_FOUND)
         req_fail_extra(
             req, req_printf(req, "\"result\":\"not_%s\",\"job\":%s,\"cancellation\":%s",
@@ -91,6 +99,7 @@ void tell_worker(struct request *req, const struct db_rows *rows,
         .grace_ms = opt->grace_seconds < 0 ? -1 : opt->grace_seconds * 1000,
     };
 
+    /* The texts of `opt` are borrowed from the request; node_abort() copies them. */
     if (req_path_id(req, "jobId", ERR_JOB_NOT_FOUND, &order.job_id) == ERR_OK)
         node_abort(req_app(req)->node, &order);
 }

@@ -1,5 +1,9 @@
 /* deleteJob: DELETE /jobs/{jobId}. A running job goes when it has stopped, and only where
- * abort was asked. */
+ * abort was asked.
+ *
+ * Options stand in the query alone: content in a DELETE has no generally defined
+ * semantics (RFC 9110, 9.3.5), and proxies drop it. That the row is to go is part of the
+ * receipt, so it happens also when nobody waits here any more. */
 #include "build/gen/operations.h"
 #include "handlers/cancellation.h"
 #include "handlers/wait.h"
@@ -32,6 +36,8 @@ static void reply_waited(struct request *req, const struct db_rows *rows)
                      row_text(rows, 0, ANSWER_CANCELLATION));
 }
 
+/* After the wait; the number of the receipt is read out of the Location that this answer
+ * has anyway. */
 static void look_again(struct request *req, int64_t job_id,
                        const struct first_answer *first)
 {
@@ -43,6 +49,8 @@ static void look_again(struct request *req, int64_t job_id,
     submit_again(req, SQL_cancellation_outcome, v, reply_waited, first);
 }
 
+/* As in cancel.c: the options are read a second time because the handler has returned
+ * long ago, and the worker is told after the commit and before the wait. */
 static void reply_aborting(struct request *req, const struct db_rows *rows)
 {
     struct cancel_options opt;
@@ -91,6 +99,7 @@ enum err delete_job(struct request *req)
     v[1] = db_int(opt.abort);
     v[2] = db_text(opt.reason);
     v[3] = db_text(opt.actor);
+    /* null: what the task itself declares */
     v[4] = opt.grace_seconds < 0 ? db_null() : db_int(opt.grace_seconds);
     v[5] = db_text(if_match(req));
     return submit(req, LANE_CONTROL, SQL_job_delete, 1, v, reply_delete);

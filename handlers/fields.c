@@ -13,6 +13,8 @@
 
 enum { ERRORS_MAX = 20, STRING_MAX = 64 };
 
+/* One object while it is read. Nothing stops at the first mistake, so the count decides
+ * at the end; `out` may then be half filled, and nobody looks at it. */
 struct reading {
     struct request *req;
     const char *where;
@@ -58,6 +60,7 @@ static int64_t utf8_length(const char *text)
     return n;
 }
 
+/* Decoding never makes a text longer: the shortest escape, two bytes, stands for one. */
 static const char *decode(struct request *req, const struct json_member *m)
 {
     char *text = req_alloc(req, m->value_len + 1);
@@ -83,6 +86,9 @@ static void read_int(struct reading *r, const struct field *f,
         WRONG(r, m, "must be an integer from %" PRId64 " to %" PRId64, f->least, f->most);
 }
 
+/* strtod() reads the locale's decimal point, but nobody calls setlocale(), so that is the
+ * point of JSON. A number that is too large for a double is infinite, and so above every
+ * limit. */
 static void read_number(struct reading *r, const struct field *f,
                         const struct json_member *m, void *out)
 {
@@ -96,6 +102,8 @@ static void read_number(struct reading *r, const struct field *f,
         *(double *)out = value;
 }
 
+/* Names stand in URLs, log lines, labels and file names of others: no character that any
+ * of them would have to escape. */
 static bool is_name(const char *text)
 {
     static const char allowed[] =
@@ -122,6 +130,7 @@ static void read_text(struct reading *r, const struct field *f,
         *(const char **)out = text;
 }
 
+/* Not decoded: a time has no character that anybody would write with an escape. */
 static void read_time(struct reading *r, const struct field *f,
                       const struct json_member *m, void *out)
 {
@@ -130,6 +139,8 @@ static void read_time(struct reading *r, const struct field *f,
         WRONG(r, m, "must be a time with offset, as 2026-11-23T20:00:00Z");
 }
 
+/* Kept as the bytes that came, and so borrowed from the body, which lives as long as the
+ * request. */
 static void read_object(struct reading *r, const struct field *f,
                         const struct json_member *m, void *out)
 {
@@ -142,6 +153,8 @@ static void read_object(struct reading *r, const struct field *f,
         *(struct span *)out = (struct span){.text = m->value, .len = m->value_len};
 }
 
+/* PostgreSQL's array literal: within quotes only the quote and the backslash need a
+ * backslash. Quoted always, because NULL without quotes would be a null. */
 static void add_array_element(struct buf *b, const char *text)
 {
     buf_addc(b, b->len > 1 ? ',' : '"');
@@ -167,6 +180,8 @@ static bool is_status(const char *text, size_t len)
     return false;
 }
 
+/* The words themselves become the literal: they are known words by then, so nothing in
+ * them needs quotes. */
 const char *status_list(struct request *req, const char *words)
 {
     for (const char *p = words;; p++) {
@@ -229,6 +244,9 @@ static void read_field(struct reading *r, const struct field *f,
         readers[f->type](r, f, m, (char *)out + f->offset);
 }
 
+/* A walk over the members, not over the table: so an unknown member is noticed. It is an
+ * error, because a misspelt option that is passed over ("abrot") would do the opposite of
+ * what was asked, and say 200. */
 enum err fields_read(struct request *req, const char *where, struct span object,
                      const struct field *fields, size_t n_fields, void *out)
 {
@@ -248,6 +266,8 @@ enum err fields_read(struct request *req, const char *where, struct span object,
     return r.errors == 0 ? ERR_OK : ERR_INVALID;
 }
 
+/* The one place where a body is validated as JSON. Everything that walks over it later
+ * (json_walk.c) relies on that and looks for no errors. */
 enum err fields_check_body(struct request *req, enum json_type wanted, struct span *out)
 {
     struct json_error error = {.what = ""};

@@ -3,6 +3,7 @@
 #include "build/gen/operations.h"
 #include "handlers/submit.h"
 
+/* The id as it was written: it is a number, or the handler would not have come so far. */
 static void fail_unknown(struct request *req)
 {
     req_error(req, req_fail(req, ERR_JOB_NOT_FOUND, "there is no job %s",
@@ -11,6 +12,10 @@ static void fail_unknown(struct request *req)
 
 /* -- listJobEvents ------------------------------------------------------------------- */
 
+/* The statement answers no rows both for a job that never was and for the page behind the
+ * last event. Only without `after` is the first certain: every job has one event at
+ * least. Rejected: a second statement to tell them apart, for a client that asks only
+ * with an `after` it was given. */
 static void reply_events(struct request *req, const struct db_rows *rows)
 {
     if (rows->count == 0 && req_query(req, "after") == NULL)
@@ -81,6 +86,7 @@ enum err get_cancellation(struct request *req)
 
     if (e == ERR_OK)
         e = req_path_id(req, "n", ERR_CANCELLATION_NOT_FOUND, &n);
+    /* the column is an int: PostgreSQL would refuse the value as wrong, not as unknown */
     if (e == ERR_OK && n > INT32_MAX)
         e = req_fail(req, ERR_CANCELLATION_NOT_FOUND, "there is no such cancellation");
     if (e != ERR_OK)

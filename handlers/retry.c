@@ -1,4 +1,8 @@
-/* retryJob: POST /jobs/{jobId}/retry. An ended job starts again, by hand. */
+/* retryJob: POST /jobs/{jobId}/retry. An ended job starts again, by hand.
+ *
+ * It keeps its id, its history and its attempt numbers, which only rise; what a new job
+ * would lose. The statement refuses a job that has not ended, and one whose queueing lock
+ * another job has taken meanwhile. */
 #include "build/gen/operations.h"
 #include "handlers/cancellation.h"
 #include "server/core/cleanup.h"
@@ -26,6 +30,7 @@ static void reply_retry(struct request *req, const struct db_rows *rows)
                       row_text(rows, 0, RETRY_ETAG), row_text(rows, 0, RETRY_JOB), NULL);
         return;
     }
+    /* After the commit: a claim that came earlier would not see the job. */
     node_wake(req_app(req)->node, row_text(rows, 0, RETRY_QUEUE), 1);
     set_etag(req, row_text(rows, 0, RETRY_ETAG));
     buf_addf(&b, "{\"result\":\"retried\",\"job\":%s}", row_text(rows, 0, RETRY_JOB));
