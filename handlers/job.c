@@ -1,4 +1,8 @@
-/* getJob and listJobs. */
+/* getJob and listJobs.
+ *
+ * Pages go by id and not by an offset: an offset walks over all that it skips, and shows
+ * a job twice or never when one is added meanwhile. Ids rise with the time of creation,
+ * so the order by id is what `sort=created_at` means. */
 #include "build/gen/operations.h"
 #include "handlers/fields.h"
 #include "handlers/submit.h"
@@ -17,6 +21,7 @@ enum { LIMIT_DEFAULT = 50, LIMIT_MAX = 200 };
 
 enum { JOB_ORD, JOB_ID, JOB_STATUS, JOB_ETAG, JOB_JSON };
 
+/* By the id in the path, not in the row: this also answers for a job that has no row. */
 static void reply_job(struct request *req, const struct db_rows *rows)
 {
     if (rows->count == 0) {
@@ -37,6 +42,8 @@ static enum err ask(struct request *req, int64_t job_id, reply_fn *reply)
     return submit(req, LANE_READ, SQL_job_get, 1, v, reply);
 }
 
+/* The second look of a request that waits. There is no first answer to fall back to:
+ * nothing was changed, so a failure may be said. */
 static void look_again(struct request *req, int64_t job_id,
                        const struct first_answer *first)
 {
@@ -71,7 +78,7 @@ enum err get_job(struct request *req)
 
 /* -- listJobs ------------------------------------------------------------------------ */
 
-/* The columns of job_list.sql's parameters. */
+/* The parameters of job_list.sql, in its order. */
 enum {
     LIST_STATUSES,
     LIST_QUEUE,
@@ -129,6 +136,8 @@ static enum err read_sort(struct request *req, bool *out_ascending)
     return req_fail(req, ERR_BAD_QUERY, "sort=%s: use created_at or -created_at", sort);
 }
 
+/* Filters that name what does not exist are good and find nothing: queues and tasks come
+ * and go, and a list must not become an error with the last job of a queue. */
 static enum err read_filters(struct request *req, struct db_value *v)
 {
     const char *status = req_query(req, "status");
@@ -158,6 +167,7 @@ static enum err read_filters(struct request *req, struct db_value *v)
     return e;
 }
 
+/* Backwards from the end, as digits come. 13 digits hold any int64_t. */
 static const char *base36(struct request *req, int64_t id)
 {
     char text[16], *p = text + sizeof text;
@@ -193,6 +203,8 @@ static void add_next_link(struct request *req, const char *cursor)
     req_set_header(req, "Link", link.text);
 }
 
+/* One row more than asked for tells that there is a next page. Rejected: a count of all,
+ * which would walk over every job for a figure that is old when it is read. */
 static void reply_page(struct request *req, const struct db_rows *rows)
 {
     CLEANUP(buf_release) struct buf b = BUF_INIT;

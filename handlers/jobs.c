@@ -1,4 +1,4 @@
-/* createJob, createJobs and listJobs: /jobs and /jobs/batch. */
+/* createJob and createJobs: /jobs and /jobs/batch. */
 #include "build/gen/operations.h"
 #include "handlers/fields.h"
 #include "handlers/submit.h"
@@ -22,11 +22,13 @@ struct new_job {
     struct span args, metadata;
 };
 
+/* -1 and INT64_MIN stand for "not given": 0 is a good delay, and a good time. */
 static const struct new_job defaults = {
     .queue = "default", .scheduled_at = INT64_MIN, .delay_seconds = -1};
 
 #define AT(member) offsetof(struct new_job, member)
 
+/* A copy a call, because one limit is a setting; a static table could not have it. */
 static void job_fields(const struct config *c, struct field fields[11])
 {
     const struct field all[] = {
@@ -46,6 +48,8 @@ static void job_fields(const struct config *c, struct field fields[11])
     memcpy(fields, all, sizeof all);
 }
 
+/* Names what there is, because the list is short and the mistake is a typing mistake or a
+ * node that is too old. */
 static enum err fail_unknown_task(struct request *req, const char *where,
                                   const char *task)
 {
@@ -85,6 +89,8 @@ static enum err read_job(struct request *req, const char *where, struct span obj
     return ERR_OK;
 }
 
+/* Objects go to PostgreSQL as the bytes that came: 1.10 stays 1.10. `fallback` is a
+ * literal, so it outlives the operation. */
 static struct db_value span_or(const struct span *s, const char *fallback)
 {
     return s->text != NULL ? db_textn(s->text, (int)s->len) : db_text(fallback);
@@ -123,6 +129,8 @@ enum {
     INSERTED_JOB
 };
 
+/* One job that cannot be put in keeps the others of its batch out, too, and the answer
+ * names the first: so a client can take it away and send the rest again. */
 static void fail_already_enqueued(struct request *req, const struct db_rows *rows)
 {
     int i = 0;
@@ -160,6 +168,8 @@ static void look_again(struct request *req, int64_t job_id,
     submit_again(req, SQL_job_get, v, reply_waited, first);
 }
 
+/* After the commit. One that is due later is the janitor's business, not the
+ * dispatcher's: waking the claims for it would find nothing. */
 static void wake_workers(struct request *req, const char *queue, int n, bool scheduled)
 {
     if (scheduled)
@@ -178,6 +188,7 @@ static void reply_created(struct request *req, const struct db_rows *rows)
     }
     wake_workers(req, "", 1, row_bool(rows, 0, INSERTED_SCHEDULED));
     req_set_header(req, "Location", req_printf(req, "/jobs/%" PRId64, id));
+    /* The 201 is certain from here on; waiting can only make its document newer. */
     if (req_wait_seconds(req, &wait_seconds) == ERR_OK && wait_seconds > 0) {
         wait_for_end(req, id, wait_seconds, look_again,
                      first_answer(req, 201, row_text(rows, 0, INSERTED_ETAG),
@@ -209,6 +220,8 @@ enum err create_job(struct request *req)
 
 /* -- createJobs ---------------------------------------------------------------------- */
 
+/* No documents: 10,000 of them would be some megabytes that nobody reads. The ids are in
+ * the order of the body. */
 static void reply_batch(struct request *req, const struct db_rows *rows)
 {
     CLEANUP(buf_release) struct buf b = BUF_INIT;
@@ -234,6 +247,10 @@ static void reply_batch(struct request *req, const struct db_rows *rows)
     req_reply(req, 201, NULL, b.text, b.len);
 }
 
+/* All or none, in one statement: a client that is refused mends its body and sends it
+ * again, and has nothing twice. It is walked through twice, because the room for the
+ * values has to be known before the first is read. After 100 jobs the first mistake ends
+ * the reading: the list of mistakes is for people. */
 enum err create_jobs(struct request *req)
 {
     struct json_member element;

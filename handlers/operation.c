@@ -10,6 +10,8 @@
 extern const char openapi_document[];
 extern const size_t openapi_document_len;
 
+/* Out of memory, without a statement: tasks are compiled in or declared, and cannot
+ * change while the process runs. */
 enum err list_tasks(struct request *req)
 {
     CLEANUP(buf_release) struct buf b = BUF_INIT;
@@ -46,6 +48,8 @@ static void reply_workers(struct request *req, const struct db_rows *rows)
     reply_list(req, rows, "workers", 1);
 }
 
+/* The lease is the measure: a worker whose heartbeat is older may be given up by any
+ * other. */
 enum err list_workers(struct request *req)
 {
     struct db_value *v = submit_values(req, SQL_worker_list, 1);
@@ -54,6 +58,8 @@ enum err list_workers(struct request *req)
     return submit(req, LANE_READ, SQL_worker_list, 1, v, reply_workers);
 }
 
+/* Answers as long as the loop turns, and looks at nothing else: a supervisor that
+ * restarts the service because the database is away would end jobs that run well. */
 enum err livez(struct request *req)
 {
     static const char body[] = "{\"status\":\"ok\"}";
@@ -89,6 +95,9 @@ static void on_ready_check(void *arg, const struct db_rows *rows, enum err why,
     reply_readyz(arg, why == ERR_OK && rows->count == 1 && row_bool(rows, 0, 0));
 }
 
+/* No wait for a connection: when the lanes are down, that is the answer, at once.
+ * Otherwise the statement is asked of the read lane, which fails it by itself when the
+ * connection is lost. */
 enum err readyz(struct request *req)
 {
     struct db_op op = {.lane = LANE_READ,

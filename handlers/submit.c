@@ -1,3 +1,10 @@
+/* The way of every handler to the database and back. What a submission needs to be
+ * answered is in the request's memory, so nothing here is ever freed, and nothing can be:
+ * the request lives until the operation has come back, also when the client has hung up.
+ *
+ * Rejected: a callback a statement with its own error handling. Each would have to say
+ * for itself what 503, 409 and an unknown outcome look like; here a reply function sees
+ * rows only. */
 #include "handlers/submit.h"
 
 #include "server/core/cleanup.h"
@@ -24,6 +31,10 @@ static void reply_first(struct request *req, const struct first_answer *first)
     req_reply(req, first->status, NULL, first->body, strlen(first->body));
 }
 
+/* The edge at which a statement's failure is logged. Only two kinds are: a fault of ours,
+ * and a value that came through all checks of the handler and that PostgreSQL does not
+ * take, which is a check that is missing. That the database is away is no news of this
+ * request: the lane's link says it, once for all. */
 static void fail(const struct submission *s, enum err why, const char *message)
 {
     if (why == ERR_INTERNAL || why == ERR_INVALID)
@@ -34,11 +45,15 @@ static void fail(const struct submission *s, enum err why, const char *message)
     req_error(s->req, why);
 }
 
+/* On the HTTP thread, from lanes_complete(). `rows` belongs to the lane and is gone when
+ * this returns: reply functions copy what they keep. */
 static void on_done(void *arg, const struct db_rows *rows, enum err why,
                     const char *message)
 {
     const struct submission *s = arg;
 
+    /* The change that `first` tells of has been committed: an error now would be a lie
+     * about it. */
     if (s->first != NULL && (why != ERR_OK || rows->count == 0))
         reply_first(s->req, s->first);
     else if (why == ERR_OK)
@@ -97,7 +112,9 @@ void set_etag(struct request *req, const char *etag)
     req_set_header(req, "ETag", req_printf(req, "\"%s\"", etag));
 }
 
-/* Our tags are hexadecimal: anything else equals none of them, and goes no further. */
+/* Our tags are hexadecimal: anything else equals none of them, and goes no further. "-"
+ * stands first, so that a header without any good tag is still one that has to hold.
+ * Commas and quotes are cut off here: the statement compares plain text. */
 const char *if_match(struct request *req)
 {
     static const char between[] = "\", \t", digits[] = "0123456789abcdef";

@@ -1,3 +1,10 @@
+/* A strict reader of RFC 3339, about as long as the wrapper around strptime() would be.
+ * Rejected: strptime(), which takes blanks and one-digit months and knows no fractions;
+ * and PostgreSQL's own reader, which also takes "tomorrow" and would let one bad time
+ * fail a batch of others.
+ *
+ * A failed step sets `bad` and the others go on, so that the grammar can be read off
+ * time_parse() line by line; it is looked at once, at the end. */
 #include "handlers/time.h"
 
 #include "server/core/clock.h"
@@ -24,6 +31,7 @@ static int digits(struct text *t, int n)
     return value;
 }
 
+/* The T may be a small one (RFC 3339, 5.6). */
 static void expect(struct text *t, char wanted)
 {
     bool is_t = wanted == 'T' && t->at < t->end && *t->at == 't';
@@ -34,6 +42,8 @@ static void expect(struct text *t, char wanted)
         t->at++;
 }
 
+/* One digit at least. Those behind the sixth are read and dropped: `unit` is 0 by
+ * then. */
 static int64_t fraction_us(struct text *t)
 {
     int64_t us = 0, unit = US_PER_SECOND / 10;
@@ -113,6 +123,8 @@ bool time_parse(const char *text, size_t len, int64_t *out_us)
     expect(&t, ':');
     second = digits(&t, 2);
     int64_t us = fraction_us(&t), east = offset_seconds(&t);
+    /* A second of 60 is refused: neither the database nor the arithmetic below knows leap
+     * seconds. */
     if (t.bad || t.at != t.end || !is_day(year, month, day) || hour > 23 || minute > 59 ||
         second > 59)
         return false;

@@ -13,6 +13,8 @@
 
 enum { POLL_MS = 250, ENDED_MAX = 4096, BUCKETS = 256 };
 
+/* Lives in its request, which cannot be freed before it is answered: so no waiter is left
+ * behind in a bucket. */
 struct waiter {
     struct request *req;
     struct waiter *next; /* in its bucket */
@@ -49,7 +51,9 @@ static void forget(struct waiters *w, const struct waiter *waiter)
     atomic_fetch_sub(&w->n, 1);
 }
 
-/* The wait is over: hands the request back to its handler. */
+/* The wait is over: hands the request back to its handler. First out of the list and the
+ * timer off, then `then`: it may answer at once, and an answered request may be freed in
+ * the next turn of the loop. */
 static void settle(struct waiter *waiter)
 {
     forget(req_app(waiter->req)->waiters, waiter);
@@ -64,6 +68,8 @@ static bool is_terminal(const char *status)
 
 static void arm(struct waiter *waiter);
 
+/* On the HTTP thread. An error of the database does not end the wait: the next look may
+ * find it back. */
 static void on_status(void *arg, const struct db_rows *rows, enum err why,
                       const char *message)
 {
@@ -81,6 +87,8 @@ static void on_status(void *arg, const struct db_rows *rows, enum err why,
         arm(waiter);
 }
 
+/* At most one statement a waiter is under way. While it is, `id` and the waiter are the
+ * lane's to read, so nobody but on_status() may settle it. */
 static void ask(struct waiter *waiter)
 {
     struct db_op op = {.lane = LANE_READ,
@@ -95,6 +103,8 @@ static void ask(struct waiter *waiter)
         settle(waiter);
 }
 
+/* Also called early, when the client has hung up or the server stops
+ * (request_end_wait()). */
 static void on_timer(struct request *req, void *arg)
 {
     struct waiter *waiter = arg;
@@ -128,6 +138,7 @@ void wait_for_end(struct request *req, int64_t job_id, int64_t seconds, wait_fn 
                               .first = first};
     *bucket = waiter;
     atomic_fetch_add(&w->n, 1);
+    /* The statement that is asked now is then its last. */
     if (atomic_load(&w->released))
         waiter->end_ms = 0;
     ask(waiter); /* it may have ended between the answer that brought us here and now */
@@ -145,6 +156,9 @@ enum err waiters_new(struct app *app, struct waiters **out_waiters)
     return ERR_OK;
 }
 
+/* Called by the dispatcher after a batch of ends: the common case, nobody waits, costs
+ * one load. A waiter that is added just behind that load asks for the status by itself,
+ * at once, and sees the end, which is committed. */
 bool waiters_ended(struct waiters *w, const int64_t *ids, size_t n)
 {
     if (atomic_load(&w->n) == 0)
@@ -158,6 +172,8 @@ bool waiters_ended(struct waiters *w, const int64_t *ids, size_t n)
     return true;
 }
 
+/* Of those that are asking only the flag is set: the reply that is under way may be older
+ * than the end. */
 static void settle_job(struct waiters *w, int64_t job_id)
 {
     for (struct waiter *waiter = *bucket_of(w, job_id), *next; waiter != NULL;
@@ -184,6 +200,9 @@ static void settle_everything(struct waiters *w)
     }
 }
 
+/* Copied out first: settling a waiter submits a statement, which must not happen under
+ * the mutex that the dispatcher needs. 32 KiB of stack; only the HTTP thread calls
+ * this. */
 void waiters_run(struct waiters *w)
 {
     int64_t ids[ENDED_MAX];
