@@ -20,6 +20,7 @@
 /* A chunked body that is too large is read on for so much, then cut. */
 enum { SWALLOW_BYTES_MIN = 256 * 1024, SWALLOW_FACTOR = 4 };
 
+/* NULL when there was no memory for it at the accept: then its request is refused. */
 static struct connection *connection_of(struct MHD_Connection *mhd)
 {
     const union MHD_ConnectionInfo *info =
@@ -51,6 +52,8 @@ void *exchange_target(void *cls, const char *target, struct MHD_Connection *mhd)
     return NULL;
 }
 
+/* A random prefix of the process and a counter: unique enough to find a line in the logs
+ * of several nodes, and cheaper than randomness a request. */
 static void make_request_id(struct http *http, char out[REQUEST_ID_MAX + 1])
 {
     snprintf(out, REQUEST_ID_MAX + 1, "%s-%" PRIx64, http->id_prefix,
@@ -109,6 +112,8 @@ void request_free(struct request *req)
 
 /* -- the answer ---------------------------------------------------------------------- */
 
+/* One line a request, when its answer goes to libmicrohttpd, not when the last byte is
+ * out: a client that reads slowly must not hide what was done for it. */
 static void log_access(const struct request *req)
 {
     log_info(req->match.route != NULL ? req->match.route->operation_id : "http",
@@ -117,6 +122,8 @@ static void log_access(const struct request *req)
              (double)(clock_us() - req->began_us) / 1000);
 }
 
+/* Only for origins that are allowed: a browser then keeps the answer from all other
+ * pages. Without Expose-Headers a page would see neither Location nor ETag. */
 static void add_cors(struct MHD_Response *response, const struct request *req)
 {
     const char *origin = req_header(req, "Origin");
@@ -129,6 +136,8 @@ static void add_cors(struct MHD_Response *response, const struct request *req)
                             "Location, ETag, Link, Retry-After, X-Request-Id");
 }
 
+/* no-store, because a job's state is old by the time anybody could use a copy; nosniff,
+ * because args that a stranger wrote must not be taken for HTML. */
 static enum MHD_Result send_reply(struct request *req)
 {
     struct MHD_Response *response = MHD_create_response_from_buffer(
@@ -154,6 +163,8 @@ static enum MHD_Result send_reply(struct request *req)
     return sent;
 }
 
+/* Refused with the head: the connection is closed, because what follows is the body of a
+ * request that was not understood, and must not be read as the next one. */
 static enum MHD_Result send_error(struct request *req, enum err e)
 {
     req->must_close = true;
@@ -179,6 +190,8 @@ static enum err find_route(struct request *req)
     return e;
 }
 
+/* Parameters (charset) may follow. Nothing but JSON, also because a form of another site
+ * can send text/plain without a preflight, and not this. */
 static bool is_json(const char *type)
 {
     return type != NULL && strncasecmp(type, "application/json", 16) == 0 &&
@@ -239,6 +252,9 @@ static enum MHD_Result begin(struct http *http, struct MHD_Connection *mhd,
     return MHD_YES;
 }
 
+/* *len = 0 tells libmicrohttpd that all of it was taken. A body that is too large cannot
+ * be answered here, so it is read and dropped; beyond the limit MHD_NO cuts the
+ * connection. */
 static enum MHD_Result take_body(struct request *req, const char *bytes, size_t *len)
 {
     size_t n = *len;
@@ -270,6 +286,8 @@ static void answer_options(struct request *req)
     req_reply(req, 204, NULL, "", 0);
 }
 
+/* The body is whole. From here to the answer the connection has no deadline of its own:
+ * what a handler waits for has one. */
 static void dispatch(struct request *req)
 {
     enum err e = ERR_OK;
@@ -305,8 +323,8 @@ enum MHD_Result exchange_step(void *cls, struct MHD_Connection *mhd, const char 
     if (*upload_len > 0)
         return take_body(req, upload, upload_len);
     if (req->early != ERR_OK)
-        return MHD_YES; /* answered with the head; the body is being thrown away */
-    if (!req->dispatched)
+        return MHD_YES;   /* answered with the head; the body is being thrown away */
+    if (!req->dispatched) /* after a resume the handler has run already */
         dispatch(req);
     if (req->answered)
         return send_reply(req);
@@ -348,9 +366,13 @@ void exchange_too_slow(struct connection *c)
         if (c->request != NULL)
             c->request->status = 408;
     }
+    /* Not close(): the descriptor is libmicrohttpd's, and its number could be another
+     * connection's before the library notices. */
     shutdown(c->fd, SHUT_RDWR); /* libmicrohttpd sees the end and cleans up */
 }
 
+/* The last that is heard of a request. One that was abandoned may still be the argument
+ * of an operation on its way, so it is not freed but kept for http_free(). */
 void exchange_ended(void *cls, struct MHD_Connection *mhd, void **state,
                     enum MHD_RequestTerminationCode how)
 {

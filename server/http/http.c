@@ -36,6 +36,10 @@ extern const struct route routes[];
 
 /* -- connections --------------------------------------------------------------------- */
 
+/* A connection is known from its accept on, before any byte of it: otherwise nothing
+ * would have a deadline against a client that says nothing. TCP_NODELAY, because answers
+ * are written in one piece and must not wait for the client's acknowledgement of the one
+ * before. */
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
                           enum MHD_ConnectionNotificationCode code)
 {
@@ -80,6 +84,8 @@ static int64_t silent_limit_ms(const struct http *http, int64_t seconds)
     return is_full ? CROWDED_MS : seconds * MS_PER_SECOND;
 }
 
+/* How long a connection may stay in a phase. Handling has no limit: the handler's own
+ * deadlines end it. */
 static int64_t limit_ms(const struct http *http, enum phase phase)
 {
     const struct config *c = http->options.config;
@@ -118,6 +124,9 @@ static void look_after_waiting(struct connection *c)
     }
 }
 
+/* Rejected: a timer a connection, started and stopped with every request; a walk over
+ * some thousand of them four times a second costs less, and a deadline that is late by
+ * 250 ms is one all the same. */
 static void on_sweep(uv_timer_t *timer)
 {
     struct http *http = timer->data;
@@ -145,6 +154,10 @@ static void on_again(uv_idle_t *idle)
     http_run(idle->data);
 }
 
+/* Some runs at once, because an answer that is queued in one run is written in the next.
+ * The rest is left to the next turn of the loop: a client that keeps the daemon busy must
+ * not keep the timers and wake-ups of all others from running. An idle handle is what
+ * makes libuv not sleep. */
 void http_run(struct http *http)
 {
     MHD_UNSIGNED_LONG_LONG left_ms = 0;
@@ -181,6 +194,7 @@ static void on_epoll(uv_poll_t *poll, int status, int events)
     http_run(poll->data);
 }
 
+/* http_run() at the end, because what came back has resumed connections. */
 static void on_wake(uv_async_t *async)
 {
     struct http *http = async->data;
@@ -190,6 +204,9 @@ static void on_wake(uv_async_t *async)
     http_run(http);
 }
 
+/* May be sent again while it works: the first counts. on_wake() goes last, so that waits
+ * which http_drain()'s caller has released are settled now and not at the next
+ * wake-up. */
 static void on_stop(uv_async_t *async)
 {
     struct http *http = async->data;
@@ -207,7 +224,8 @@ static void on_stop(uv_async_t *async)
 }
 
 /* A request that nobody answers in time is left behind: whoever holds it may still call
- * back, so it is freed with the server. */
+ * back, so it is freed with the server. req_error() first, while it still counts as one
+ * that can be answered; then no callback that comes later touches the connection. */
 static void abandon_waiting(struct http *http)
 {
     for (struct connection *c = http->connections; c != NULL; c = c->next) {
@@ -221,6 +239,7 @@ static void abandon_waiting(struct http *http)
     http_run(http);
 }
 
+/* A head that is still coming is not waited for: nothing has been promised to it. */
 static bool has_waiting(const struct http *http)
 {
     for (const struct connection *c = http->connections; c != NULL; c = c->next) {
@@ -238,6 +257,9 @@ static void close_handle(uv_handle_t *handle, void *arg)
         uv_close(handle, NULL);
 }
 
+/* The HTTP thread. `stopped` is set under the mutex before the handles are closed,
+ * because http_wake() may come from any thread until the very end, and uv_async_send() on
+ * a closed handle is undefined. */
 static void run_loop(void *arg)
 {
     struct http *http = arg;
@@ -302,6 +324,7 @@ static enum err listen_on(struct http *http, struct buf *why)
 }
 
 PRINTF_LIKE(2, 0)
+/* Debug only: most of what it says is clients that hung up. */
 static void log_of_mhd(void *cls, const char *format, va_list args)
 {
     char line[256];
@@ -323,12 +346,17 @@ static void raise_descriptor_limit(void)
     }
 }
 
+/* Behind the loopback address all clients have one address, and a limit for each address
+ * would be one for all. */
 static bool is_loopback(const char *address)
 {
     return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0 ||
            strcmp(address, "localhost") == 0;
 }
 
+/* No thread of its own and no timeouts of its own: the first is the loop's, the second
+ * are the sweep's, which knows phases. Twice HEADER_BYTES_MAX, because the library's pool
+ * also holds the request line, its own tables and the head of the reply. */
 static struct MHD_Daemon *start_daemon(struct http *http)
 {
     const struct config *c = http->options.config;
@@ -427,6 +455,7 @@ void http_drain(struct http *http)
     http_wake(http);
 }
 
+/* From main, once. Not under wake_mutex: the loop runs until it has seen the stop. */
 void http_close(struct http *http)
 {
     if (http == NULL)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Borrowed from the text, so an object without escapes in its keys costs no memory. */
 struct key {
     const char *text;
     size_t len;
@@ -25,6 +26,8 @@ struct scan {
     size_t pointer_len;
 };
 
+/* The first failure is kept: it is the innermost, and those who called only pass it
+ * on. */
 static bool fail(struct scan *s, enum err e, const char *what)
 {
     if (s->e == ERR_OK) {
@@ -83,7 +86,9 @@ static int hex4(const char *p, const char *end)
     return value;
 }
 
-/* Behind "\u": one code unit, or a pair of surrogates. */
+/* Behind "\u": one code unit, or a pair of surrogates. PostgreSQL's json takes U+0000 and
+ * a lone surrogate as they are written, and fails when somebody reads the value: better
+ * refused here, where it comes in. */
 static bool scan_unicode(struct scan *s)
 {
     int unit = hex4(s->at, s->end);
@@ -189,6 +194,9 @@ static bool scan_word(struct scan *s, const char *word)
 
 /* -- objects and arrays -------------------------------------------------------------- */
 
+/* Comparing each with all before it is quadratic, and a client chooses the number of
+ * keys: up to here it is faster than sorting, beyond it would be an attack. Kept on the
+ * stack of scan_object(), which nests 64 times: some 100 KiB. */
 enum { KEYS_KEPT = 64 };
 
 struct keys {
@@ -272,6 +280,7 @@ static bool keys_are_unique(struct scan *s, struct keys *k)
 
 static bool scan_value(struct scan *s, enum json_type *out_type);
 
+/* The pointer is set back only when all went well: after a failure it names the place. */
 static bool scan_member(struct scan *s, struct keys *k)
 {
     enum json_type type;
@@ -353,6 +362,8 @@ static bool scan_array(struct scan *s)
     return good;
 }
 
+/* The depth is what bounds the recursion, and with it the stack, whatever a client
+ * sends. */
 static bool scan_nested(struct scan *s, bool (*scan)(struct scan *))
 {
     if (s->depth == JSON_DEPTH_MAX)

@@ -1,5 +1,9 @@
 /* Walking over text that json_check() has passed: no error is possible any more, so the
- * steps are short. */
+ * steps are short. No pointer is checked against the end where the grammar says that
+ * something follows; on unchecked text these functions would run out of it.
+ *
+ * Rejected: an index of the members that json_check() would leave behind. Bodies have a
+ * dozen members, each is looked at once, and the index would need memory and an owner. */
 #include "server/http/json.h"
 
 #include <errno.h>
@@ -13,6 +17,8 @@ static const char *skip_space(const char *p, const char *end)
     return p;
 }
 
+/* A backslash takes the next byte along, so an escaped quote does not end it. The hex
+ * digits of \u are plain characters to this. */
 static const char *skip_string(const char *p)
 {
     for (p++; *p != '"'; p++)
@@ -20,7 +26,8 @@ static const char *skip_string(const char *p)
     return p + 1;
 }
 
-/* The end of the value that starts at p. */
+/* The end of the value that starts at p. Brackets are only counted: that each closes its
+ * own kind has been checked. */
 static const char *skip_value(const char *p, const char *end)
 {
     int depth = 0;
@@ -87,6 +94,7 @@ bool json_key_is(const struct json_member *m, const char *key)
     return m->key_len == strlen(key) && memcmp(m->key, key, m->key_len) == 0;
 }
 
+/* Copied, because strtoul() would read on into hex digits that follow. */
 static unsigned hex4(const char *p)
 {
     char digits[5] = {p[0], p[1], p[2], p[3], '\0'};
@@ -138,6 +146,8 @@ static size_t put_escape(const char *p, char *out, size_t *len)
     return 5;
 }
 
+/* Never longer than what is written: the shortest escape has two bytes for one, \uXXXX
+ * six for three at most. */
 size_t json_decode(const struct json_member *m, char *out)
 {
     const char *end = m->value + m->value_len - 1;
@@ -155,6 +165,8 @@ size_t json_decode(const struct json_member *m, char *out)
     return len;
 }
 
+/* 1.0 and 1e3 are integers to mathematics and not to us: a reader that takes them has to
+ * say where it stops (1e400, 0.1e1), and nobody writes an id or a count that way. */
 bool json_int(const struct json_member *m, int64_t least, int64_t most, int64_t *out)
 {
     char digits[24], *end;

@@ -34,6 +34,7 @@ static size_t name_len(const char *host)
     return *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
 }
 
+/* A name can be rebound to us, an address cannot: whoever wrote it meant this machine. */
 static bool is_address(const char *host, size_t len)
 {
     char text[64];
@@ -57,6 +58,9 @@ static bool host_is_ours(const struct config *config, const char *host)
            list_has(config->allowed_hosts, host, len);
 }
 
+/* Without the scheme: behind a proxy that ends TLS the browser says https and we are
+ * http. "null", the origin of sandboxed pages and of files, has no authority and equals
+ * nothing. */
 static bool is_same_origin(const char *origin, const char *host)
 {
     const char *authority = strstr(origin, "://");
@@ -64,6 +68,8 @@ static bool is_same_origin(const char *origin, const char *host)
     return authority != NULL && host != NULL && strcasecmp(authority + 3, host) == 0;
 }
 
+/* These change nothing, so they are answered; without CORS headers the page cannot read
+ * the answer. */
 static bool is_safe(const char *method)
 {
     return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0 ||
@@ -84,6 +90,8 @@ enum err origin_check(struct request *req)
         !origin_is_allowed(config, origin))
         return req_fail(req, ERR_FORBIDDEN_ORIGIN, "%.200s is not one of allowed_origins",
                         origin);
+    /* Where Origin is missing, a browser still says who asks by Sec-Fetch-Site, which no
+     * page can set. "none" is the user's own doing: the address bar. */
     if (origin == NULL && site != NULL && strcmp(site, "same-origin") != 0 &&
         strcmp(site, "none") != 0)
         return req_fail(req, ERR_FORBIDDEN_ORIGIN, "a %.40s request without an Origin",

@@ -1,4 +1,10 @@
-/* What handlers see: what came, memory, and the reply. */
+/* What handlers see: what came, memory, and the reply.
+ *
+ * Memory is an arena a request: pieces are cut off a block and freed together, so no
+ * handler frees anything, and none can free too early. The first block is part of the
+ * request, large enough for most; a larger one is fetched where it is needed. Rejected:
+ * an arena a connection that is kept for the next request; what one request left there
+ * would be the next one's bug. */
 #include "server/core/clock.h"
 #include "server/core/log.h"
 #include "server/http/private.h"
@@ -45,6 +51,8 @@ char *req_strdup(struct request *req, const char *text, size_t len)
 }
 
 PRINTF_LIKE(2, 0)
+/* Measured first, then written: a buffer of a fixed size would cut a message, or a
+ * document. */
 static char *print_args(struct request *req, const char *format, va_list args)
 {
     va_list again;
@@ -84,6 +92,8 @@ const char *req_id(const struct request *req)
     return req->id;
 }
 
+/* A copy, because the next part of the path begins where this one ends. The cast: taking
+ * memory of the request changes nothing that a reader could see. */
 const char *req_path(const struct request *req, const char *name)
 {
     for (int i = 0; i < req->match.n_params; i++) {
@@ -113,6 +123,8 @@ static bool parse_id(const char *text, int64_t *out)
     return true;
 }
 
+/* What is no id is "not found" and not "malformed": to a client both mean that there is
+ * nothing at this URL. */
 enum err req_path_id(struct request *req, const char *name, enum err not_found,
                      int64_t *out)
 {
@@ -210,6 +222,9 @@ static int64_t prefer_wait(const char *prefer)
     return -1;
 }
 
+/* ?wait wins over Prefer, because whoever typed it meant this request; a header may be a
+ * client's habit. More than is allowed is cut, not refused: RFC 7240 (2) makes it a wish,
+ * and Preference-Applied tells what is granted. */
 enum err req_wait_seconds(struct request *req, int64_t *out_seconds)
 {
     int64_t most = req->http->options.config->wait_max_seconds, asked = -1;
@@ -277,6 +292,7 @@ static bool etag_is_listed(const char *list, const char *etag)
     return false;
 }
 
+/* Only a GET that would answer 200: a 304 of anything else would hide what was done. */
 static bool is_not_modified(const struct request *req, int status)
 {
     const char *etag = req_reply_header(req, "ETag");
@@ -288,6 +304,9 @@ static bool is_not_modified(const struct request *req, int status)
     return etag_is_listed(given, etag);
 }
 
+/* The second answer is dropped: the client may have been told already that the server
+ * stops. The resume is last, because the connection must not go on before all of the
+ * reply is there; libmicrohttpd takes it up in its next run (http_run()). */
 void req_reply(struct request *req, int status, const char *content_type,
                const char *body, size_t len)
 {
@@ -317,6 +336,7 @@ void req_reply(struct request *req, int status, const char *content_type,
 
 /* -- problems ------------------------------------------------------------------------ */
 
+/* The last words count: the nearer to the edge, the better it is known what was asked. */
 enum err req_fail(struct request *req, enum err e, const char *format, ...)
 {
     va_list args;
@@ -369,6 +389,8 @@ static void add_errors(struct buf *b, const struct field_error *errors)
     buf_addc(b, ']');
 }
 
+/* Problem details (RFC 9457). `code` and `request_id` are extension members: programs
+ * switch on the first, people quote the second. */
 void req_error(struct request *req, enum err e)
 {
     struct buf b = BUF_INIT;
@@ -408,6 +430,7 @@ void req_timer_stop(struct request *req)
     req->timer = NULL;
 }
 
+/* The timer is off before its function runs: the function may start the next one. */
 void request_end_wait(struct request *req)
 {
     if (req->timer == NULL)

@@ -29,6 +29,8 @@ static bool path_matches(const char *pattern, const char *path, struct route_mat
     return *pattern == '\0' && *path == '\0';
 }
 
+/* Where there is GET there is HEAD (RFC 9110, 9.3.2), so Allow has to say it. 64 bytes
+ * hold every method that the table knows. */
 static void add_method(char allow[64], const char *method)
 {
     size_t used = strlen(allow);
@@ -38,6 +40,9 @@ static void add_method(char allow[64], const char *method)
         add_method(allow, "HEAD");
 }
 
+/* All rows are looked at before a method is refused: 405 has to list what the path does
+ * have, and a path is as many rows as it has methods. `out` is written for a hit
+ * alone. */
 enum err route_lookup(const struct route *table, const char *method, const char *path,
                       struct route_match *out, char allow[64])
 {
