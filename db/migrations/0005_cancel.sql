@@ -231,21 +231,21 @@ BEGIN
     DELETE FROM belay.ready r USING j WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = j.id
     RETURNING j.*, clock_timestamp() AS now),
   e AS (INSERT INTO belay.ends (id, status, attempts, finished_at) SELECT g.id, 4, g.attempts, g.now FROM g),
-  c AS (INSERT INTO belay.cancellations (job_id, n, cause, reason, actor, abort, delete_requested, requested_at,
-                                         stopped_at, outcome)
-        SELECT g.id, coalesce((SELECT max(x.n) FROM belay.cancellations x WHERE x.job_id = g.id), 0) + 1, g.cause,
-               g.reason, g.actor, g.abort, false, g.now, g.now, 'cancelled'
-        FROM g RETURNING cancellations.*),
-  t AS (SELECT g.ord, g.id, q.name AS queue,
-               belay.job_text(g.id, q.name, t.name, g.priority, g.args, 'cancelled', g.attempts, g.max_attempts, NULL,
-                              NULL, g.tags, g.metadata, g.scheduled_at, g.created_at, NULL, g.now, NULL, NULL, NULL,
+  k AS MATERIALIZED ( -- the receipt as a whole row, so that the answer need not be joined with what was inserted
+    SELECT g.*, ROW(g.id, coalesce((SELECT max(x.n) FROM belay.cancellations x WHERE x.job_id = g.id), 0) + 1, NULL, NULL,
+                    NULL, g.cause, g.reason, g.actor, g.abort, false, NULL, g.now, NULL, NULL, NULL, g.now, 'cancelled',
+                    NULL)::belay.cancellations AS receipt FROM g),
+  c AS (INSERT INTO belay.cancellations SELECT (k.receipt).* FROM k),
+  t AS (SELECT k.ord, k.receipt, q.name AS queue,
+               belay.job_text(k.id, q.name, t.name, k.priority, k.args, 'cancelled', k.attempts, k.max_attempts, NULL,
+                              NULL, k.tags, k.metadata, k.scheduled_at, k.created_at, NULL, k.now, NULL, NULL, NULL,
                               CASE WHEN p.at IS NOT NULL THEN belay.progress_text(p.percent, p.message, p.at) END,
                               NULL) AS job
-        FROM g JOIN belay.queues q ON q.id = g.queue_id JOIN belay.tasks t ON t.id = g.task_id
-        LEFT JOIN belay.progress p ON p.job_id = g.id OFFSET 0)
-  SELECT t.ord, 'cancelled', 'cancelled', belay.etag_text(t.job), t.job, belay.cancellation_text(c::belay.cancellations),
-         c.n, NULL::bigint, NULL::int, t.queue
-  FROM t JOIN c ON c.job_id = t.id;
+        FROM k JOIN belay.queues q ON q.id = k.queue_id JOIN belay.tasks t ON t.id = k.task_id
+        LEFT JOIN belay.progress p ON p.job_id = k.id OFFSET 0)
+  SELECT t.ord, 'cancelled', 'cancelled', belay.etag_text(t.job), t.job, belay.cancellation_text(t.receipt),
+         (t.receipt).n, NULL::bigint, NULL::int, t.queue
+  FROM t;
 END $$;
 
 CREATE FUNCTION belay.cancel_jobs(
