@@ -122,7 +122,7 @@ const char *if_match(struct request *req)
     size_t len;
 
     if (given == NULL || strcmp(given, "*") == 0)
-        return given;
+        return given != NULL ? "*" : NULL; /* the header's own text is only borrowed */
     while (*(given += strspn(given, between)) != '\0') {
         len = strcspn(given, between);
         if (strspn(given, digits) >= len)

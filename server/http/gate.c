@@ -318,7 +318,6 @@ static enum MHD_Result check_query_value(void *cls, enum MHD_ValueKind kind,
     const struct route *route = check->req->match.route;
     const char *const *known = route->query;
 
-    (void)kind;
     while (*known != NULL && strcmp(*known, name) != 0)
         known++;
     if (*known == NULL)
@@ -327,7 +326,7 @@ static enum MHD_Result check_query_value(void *cls, enum MHD_ValueKind kind,
     else if (value == NULL)
         check->e =
             req_fail(check->req, ERR_BAD_QUERY, "query parameter %s has no value", name);
-    else if (req_query(check->req, name) != value)
+    else if (MHD_lookup_connection_value(check->req->mhd, kind, name) != value)
         check->e =
             req_fail(check->req, ERR_BAD_QUERY, "query parameter %s stands twice", name);
     else if (!utf8_is_good(value, strlen(value)))

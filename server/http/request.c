@@ -135,11 +135,17 @@ enum err req_path_id(struct request *req, const char *name, enum err not_found,
     return req_fail(req, not_found, "%s is not a number from 1 to 2^53-1", text);
 }
 
+/* A copy: libmicrohttpd's text goes with the connection, and a request that is left
+ * behind at the stop outlives that, with a statement on its way that reads its values. */
 const char *req_query(const struct request *req, const char *name)
 {
-    return req->mhd != NULL
-               ? MHD_lookup_connection_value(req->mhd, MHD_GET_ARGUMENT_KIND, name)
-               : NULL; /* left behind at the stop */
+    const char *text =
+        req->mhd != NULL
+            ? MHD_lookup_connection_value(req->mhd, MHD_GET_ARGUMENT_KIND, name)
+            : NULL; /* left behind at the stop */
+
+    return text != NULL ? req_strdup((struct request *)(uintptr_t)req, text, strlen(text))
+                        : NULL;
 }
 
 enum err req_query_bool(struct request *req, const char *name, bool *inout)

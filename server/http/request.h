@@ -45,7 +45,7 @@ const char *req_path(const struct request *req, const char *name);
 enum err req_path_id(struct request *req, const char *name, enum err not_found,
                      int64_t *out) MUST_CHECK;
 
-/* First value of a query parameter, or NULL. The adapter has already refused parameters
+/* The value of a query parameter, or NULL. The adapter has already refused parameters
  * that the operation does not document (400 bad-query). */
 const char *req_query(const struct request *req, const char *name);
 
@@ -59,7 +59,8 @@ enum err req_query_int(struct request *req, const char *name, int64_t least, int
 enum err req_query_text(struct request *req, const char *name, size_t most,
                         const char **inout) MUST_CHECK;
 
-/* First value of a header, or NULL. */
+/* First value of a header, or NULL. The one text that is borrowed: of the connection,
+ * until the request has been answered. */
 const char *req_header(const struct request *req, const char *name);
 
 /* The body; len 0 and "" when there is none. Content-Type has been checked where the

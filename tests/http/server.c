@@ -96,6 +96,7 @@ static enum err hold(struct request *req)
 
     if (s->n_held == HELD_MAX)
         return req_fail(req, ERR_TOO_MANY_REQUESTS, "%d are held", s->n_held);
+    s->held_text[s->n_held] = req_query(req, "text");
     s->held[s->n_held++] = req;
     atomic_fetch_add(&s->waiting, 1);
     return ERR_OK;
@@ -154,7 +155,7 @@ static const struct route test_routes[] = {
     {"GET", "/etag", "etag", etag, NO_QUERY, false, false, 1},
     {"GET", "/big", "big", big, QUERY("n"), false, false, 1},
     {"GET", "/wait", "wait", wait_a_little, QUERY("wait"), false, false, 1},
-    {"GET", "/hold", "hold", hold, NO_QUERY, false, false, 1},
+    {"GET", "/hold", "hold", hold, QUERY("text"), false, false, 1},
     {"GET", "/things/{thingId}", "thing", thing, NO_QUERY, false, false, 1},
     {"GET", "/query", "query", query, QUERY("text", "n", "flag"), false, false, 1},
     {NULL, NULL, NULL, NULL, NULL, false, false, 0},

@@ -7,9 +7,9 @@
  *     server_stop(&s);
  *
  * Its routes: GET and DELETE /hello, POST /echo, GET /smuggled (must never be reached),
- * GET /etag, GET /big?n=, GET /wait?wait= (a timer), GET /hold (waits for
- * server_release()), GET /things/{thingId}, GET /query with text, n and flag. All of them
- * count into `calls`.
+ * GET /etag, GET /big?n=, GET /wait?wait= (a timer), GET /hold?text= (waits
+ * for server_release()), GET /things/{thingId}, GET /query with text, n and flag. All of
+ * them count into `calls`.
  *
  * Threads: the handlers run on the HTTP thread, the rest on the test's. */
 #ifndef BELAY_TESTS_HTTP_SERVER_H
@@ -30,7 +30,8 @@ struct server {
     int port;
     atomic_int calls, smuggled, waiting, waits_ended, gone, wakes;
     atomic_bool release;
-    struct request *held[HELD_MAX]; /* HTTP thread */
+    struct request *held[HELD_MAX];  /* HTTP thread */
+    const char *held_text[HELD_MAX]; /* its ?text= */
     int n_held;
 };
 

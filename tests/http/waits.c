@@ -137,7 +137,7 @@ Test(waits, what_nobody_answers_hears_503_and_may_be_answered_too_late)
     server_start(&s, NULL);
     for (int i = 0; i < 5; i++) {
         fds[i] = peer_dial(s.port);
-        peer_say(fds[i], HOLD);
+        peer_say(fds[i], "GET /hold?text=mine HTTP/1.1\r\n" HOST "\r\n");
     }
     server_expect(&s.waiting, 5);
     http_close(s.http);
@@ -146,6 +146,7 @@ Test(waits, what_nobody_answers_hears_503_and_may_be_answered_too_late)
         cr_assert(req_is_gone(req));
         cr_assert_null(req_header(req, "Host"));
         cr_assert_null(req_query(req, "wait"));
+        cr_assert_str_eq(s.held_text[i], "mine", "a statement may still read it");
         req_set_header(req, "ETag", "\"1\"");
         req_timer_start(req, 10, NULL, NULL);
         if (i % 2 == 0)
