@@ -275,9 +275,7 @@ static void give_back_late(struct dispatcher *d)
     pool_take_waiting(d->node->pool,
                       draining ? INT64_MAX : clock_us() - CLAIM_LATE_MS * US_PER_MS,
                       &late);
-    if (late.n == 0)
-        return;
-    if (!draining)
+    if (late.n > 0 && !draining)
         claims_learn_late(&d->claims);
     for (struct job *job = late.first; job != NULL; job = job->next)
         job->fate = FATE_UNSTARTED;
@@ -403,6 +401,9 @@ static void *run(void *arg)
         if (link_connect(&d->link))
             work(d);
     }
+    d->late_at_ms = 0; /* what the last claim brought goes back: the pool has closed */
+    if (d->link.db != NULL)
+        work(d);
     link_drop(&d->link);
     return NULL;
 }
