@@ -7,6 +7,7 @@
  *               its jobs over, and then goes on with results that are stale
  *     postgres  in turn kill -9 of the postmaster, and the end of a single connection
  *     outage    the database is away for ROUNDS seconds
+ *     restart   two nodes; one after the other is told to end, and started again
  *     takeover  two nodes; kill -9 of one, whose jobs the other has to bring to their end
  *
  * clients.h says what is recorded and held against each other. Each mode has claims of
@@ -173,6 +174,14 @@ static void outage(struct chaos *c)
 
 /* -- takeover ------------------------------------------------------------------------ */
 
+static void leases_of(char *out, size_t size, pid_t node)
+{
+    snprintf(out, size,
+             "SELECT count(*) FROM belay.leases l JOIN belay.workers w"
+             " ON w.id = l.worker_id WHERE w.pid = %d",
+             (int)node);
+}
+
 static void takeover_rounds(struct chaos *c)
 {
     int64_t worst_ms = 0, limit_ms = LEASE_SECONDS * 1000 + SWEEP_MS;
@@ -183,10 +192,7 @@ static void takeover_rounds(struct chaos *c)
         int victim = (int)(random() % 2), other = 1 - victim;
         sleep_between(500, 1500);
         atomic_store(&c->clients.port, world_port(&c->w, other));
-        snprintf(sql, sizeof sql,
-                 "SELECT count(*) FROM belay.leases l JOIN belay.workers w"
-                 " ON w.id = l.worker_id WHERE w.pid = %d",
-                 (int)c->w.node[victim]);
+        leases_of(sql, sizeof sql, c->w.node[victim]);
         world_end_node(&c->w, victim, SIGKILL);
         c->interruptions++;
         int64_t begin_ms = clock_ms(), ms = 0;
@@ -203,17 +209,37 @@ static void takeover_rounds(struct chaos *c)
                 worst_ms > limit_ms + MARGIN_MS);
 }
 
+/* -- restart ------------------------------------------------------------------------- */
+
+static void restart_rounds(struct chaos *c)
+{
+    int64_t left = 0;
+    char sql[256];
+
+    start_nodes(c, 2);
+    for (int i = 0; i < c->rounds; i++) {
+        int victim = i % 2;
+        atomic_store(&c->clients.port, world_port(&c->w, 1 - victim));
+        sleep_between(100, 400);
+        leases_of(sql, sizeof sql, c->w.node[victim]);
+        world_end_node(&c->w, victim, SIGTERM);
+        left += world_count(&c->w, sql);
+        c->interruptions++;
+        world_start_node(&c->w, victim);
+        world_wait_ready(&c->w, victim, READY_MS);
+    }
+    world_check(&c->w, "a node that ends leaves no job to wait for its lease", left);
+}
+
 /* -- all ----------------------------------------------------------------------------- */
 
 static const struct mode {
     const char *name;
     void (*run)(struct chaos *c);
     void (*audit)(struct chaos *c);
-} modes[] = {{"kill", kill_rounds, NULL},
-             {"stop", stop_rounds, audit_stop},
-             {"postgres", postgres_rounds, NULL},
-             {"outage", outage, NULL},
-             {"takeover", takeover_rounds, NULL}};
+} modes[] = {{"kill", kill_rounds, NULL},         {"stop", stop_rounds, audit_stop},
+             {"postgres", postgres_rounds, NULL}, {"outage", outage, NULL},
+             {"restart", restart_rounds, NULL},   {"takeover", takeover_rounds, NULL}};
 
 static const struct mode *find_mode(const char *name)
 {
