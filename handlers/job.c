@@ -226,7 +226,7 @@ static void reply_page(struct request *req, const struct db_rows *rows)
     }
     buf_addf(&b, cursor != NULL ? "],\"next_cursor\":\"%s\"}" : "],\"next_cursor\":null}",
              cursor);
-    req_reply(req, 200, NULL, b.text, b.len);
+    req_reply_buf(req, 200, &b);
 }
 
 enum err list_jobs(struct request *req)

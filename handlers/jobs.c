@@ -244,7 +244,7 @@ static void reply_batch(struct request *req, const struct db_rows *rows)
     wake_workers(req, "", rows->count, false);
     if (scheduled)
         wake_workers(req, "", 0, true);
-    req_reply(req, 201, NULL, b.text, b.len);
+    req_reply_buf(req, 201, &b);
 }
 
 /* All or none, in one statement: a client that is refused mends its body and sends it

@@ -29,7 +29,7 @@ enum err list_tasks(struct request *req)
         buf_addc(&b, '}');
     }
     buf_adds(&b, "]}");
-    req_reply(req, 200, NULL, b.text, b.len);
+    req_reply_buf(req, 200, &b);
     return ERR_OK;
 }
 

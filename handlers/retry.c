@@ -34,7 +34,7 @@ static void reply_retry(struct request *req, const struct db_rows *rows)
     node_wake(req_app(req)->node, row_text(rows, 0, RETRY_QUEUE), 1);
     set_etag(req, row_text(rows, 0, RETRY_ETAG));
     buf_addf(&b, "{\"result\":\"retried\",\"job\":%s}", row_text(rows, 0, RETRY_JOB));
-    req_reply(req, 200, NULL, b.text, b.len);
+    req_reply_buf(req, 200, &b);
 }
 
 enum err retry_job(struct request *req)

@@ -144,5 +144,5 @@ void reply_list(struct request *req, const struct db_rows *rows, const char *key
         buf_add(&b, row_text(rows, i, column), (size_t)row_len(rows, i, column));
     }
     buf_adds(&b, "]}");
-    req_reply(req, 200, NULL, b.text, b.len);
+    req_reply_buf(req, 200, &b);
 }

@@ -420,6 +420,14 @@ void req_error(struct request *req, enum err e)
     buf_release(&b);
 }
 
+void req_reply_buf(struct request *req, int status, const struct buf *body)
+{
+    if (body->failed)
+        req_error(req, ERR_NO_MEMORY);
+    else
+        req_reply(req, status, NULL, body->text, body->len);
+}
+
 /* -- time ---------------------------------------------------------------------------- */
 
 static void free_timer(uv_handle_t *handle)

@@ -15,6 +15,7 @@
 #ifndef BELAY_HTTP_REQUEST_H
 #define BELAY_HTTP_REQUEST_H
 
+#include "server/core/buf.h"
 #include "server/core/err.h"
 
 #include <stdbool.h>
@@ -91,6 +92,10 @@ const char *req_reply_header(const struct request *req, const char *name);
  * If-None-Match (304) for GET when an ETag header has been set. */
 void req_reply(struct request *req, int status, const char *content_type,
                const char *body, size_t len);
+
+/* The same with what was put together in `body`, which stays yours. One that memory ran
+ * out for is answered with 503 no-memory, never with half a document. */
+void req_reply_buf(struct request *req, int status, const struct buf *body);
 
 /* Records what is wrong, in words, and returns `e`. Does not send: return it, or call
  * req_error(). */

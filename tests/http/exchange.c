@@ -316,3 +316,14 @@ Test(exchange, a_large_answer_arrives_whole)
         cr_assert_eq(a.body[i], 'b');
     server_stop(&s);
 }
+
+Test(exchange, a_document_that_memory_ran_out_for_is_no_success)
+{
+    struct server s;
+
+    server_start(&s, NULL);
+    struct answer a = peer_ask(s.port, "GET /half HTTP/1.1\r\n" HOST "\r\n");
+    cr_assert_eq(a.status, 503);
+    cr_assert_not_null(strstr(a.body, "\"code\":\"no-memory\""));
+    server_stop(&s);
+}

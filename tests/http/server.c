@@ -102,6 +102,18 @@ static enum err hold(struct request *req)
     return ERR_OK;
 }
 
+static enum err half(struct request *req)
+{
+    struct buf b = BUF_INIT;
+
+    server_of(req);
+    buf_adds(&b, "{\"half\":");
+    b.failed = true; /* as buf_add() does when memory runs out */
+    req_reply_buf(req, 200, &b);
+    buf_release(&b);
+    return ERR_OK;
+}
+
 static enum err thing(struct request *req)
 {
     int64_t id;
@@ -156,6 +168,7 @@ static const struct route test_routes[] = {
     {"GET", "/big", "big", big, QUERY("n"), false, false, 1},
     {"GET", "/wait", "wait", wait_a_little, QUERY("wait"), false, false, 1},
     {"GET", "/hold", "hold", hold, QUERY("text"), false, false, 1},
+    {"GET", "/half", "half", half, NO_QUERY, false, false, 1},
     {"GET", "/things/{thingId}", "thing", thing, NO_QUERY, false, false, 1},
     {"GET", "/query", "query", query, QUERY("text", "n", "flag"), false, false, 1},
     {NULL, NULL, NULL, NULL, NULL, false, false, 0},

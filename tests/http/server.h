@@ -8,8 +8,8 @@
  *
  * Its routes: GET and DELETE /hello, POST /echo, GET /smuggled (must never be reached),
  * GET /etag, GET /big?n=, GET /wait?wait= (a timer), GET /hold?text= (waits
- * for server_release()), GET /things/{thingId}, GET /query with text, n and flag. All of
- * them count into `calls`.
+ * for server_release()), GET /half (memory runs out), GET /things/{thingId}, GET /query
+ * with text, n and flag. All of them count into `calls`.
  *
  * Threads: the handlers run on the HTTP thread, the rest on the test's. */
 #ifndef BELAY_TESTS_HTTP_SERVER_H
