@@ -26,7 +26,7 @@ static void reply_events(struct request *req, const struct db_rows *rows)
 
 enum err list_job_events(struct request *req)
 {
-    int64_t job_id, after = 0, limit = 200;
+    int64_t job_id, after = 0, limit = 50;
     enum err e = req_path_id(req, "jobId", ERR_JOB_NOT_FOUND, &job_id);
 
     if (e == ERR_OK)
