@@ -5,6 +5,7 @@
 
 #include "server/core/cleanup.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -27,7 +28,7 @@ void reply_answer(struct request *req, int status, const char *result, const cha
     CLEANUP(buf_release) struct buf b = BUF_INIT;
 
     add_answer(&b, result, job, cancellation);
-    req_reply(req, status, NULL, b.text, b.len);
+    req_reply_buf(req, status, &b);
 }
 
 const struct first_answer *first_aborting(struct request *req, const struct db_rows *rows)
@@ -59,14 +60,17 @@ static const struct refusal refusals[] = {
      "the queueing lock of job %s is taken by another job"},
 };
 
+enum { REFUSALS = sizeof refusals / sizeof *refusals };
+
 void reply_refusal(struct request *req, const char *result, const char *status,
                    const char *etag, const char *job, const char *cancellation)
 {
     const struct refusal *r = refusals;
     const char *id = req_path(req, "jobId");
 
-    while (strcmp(r->result, result) != 0)
+    while (r < refusals + REFUSALS && strcmp(r->result, result) != 0)
         r++;
+    assert(r < refusals + REFUSALS && "a result of the statement that has no row");
     if (*etag != '\0')
         set_etag(req, etag);
     /* Who is refused needs no second request to see why: the job goes along as it is. One
