@@ -50,9 +50,9 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
         int on = 1;
-        c = calloc(1, sizeof *c);
+        c = info != NULL ? calloc(1, sizeof *c) : NULL;
         *context = c;
-        if (c == NULL || info == NULL)
+        if (c == NULL)
             return;
         c->http = http;
         c->fd = info->connect_fd;
