@@ -1,0 +1,13 @@
+/* ledger: what the sessions of a race were answered, and whether that can be true.
+ *
+ * t.log has a row for each answer: what ('end', 'back', 'cancelled', 'retried'), the job,
+ * and the attempt where the answer was given to its worker, else 0 or less. */
+#ifndef BELAY_TESTS_DB_LEDGER_H
+#define BELAY_TESTS_DB_LEDGER_H
+
+void ledger_open(const char *url);
+
+/* Holds the log against the tables; each contradiction fails the test. */
+void ledger_judge(const char *url);
+
+#endif
