@@ -76,19 +76,17 @@ static bool unknown_option(const struct call *call, const char *name, size_t len
     return false;
 }
 
-/* JSON's numbers and no others: strtod() alone would take "inf", "0x10" and " 1", and the
- * server would answer that the body is not JSON. */
+/* JSON's numbers and no others: strtod() would also take "inf", "0x10", "1." and "01",
+ * and the server would answer that the body is not JSON. A parser of JSON takes blanks
+ * around it. */
 static bool is_number(const char *text, bool whole)
 {
-    char *end;
+    json_t *number = json_loads(text, JSON_DECODE_ANY, NULL);
+    bool good = (whole ? json_is_integer(number) : json_is_number(number)) &&
+                text[strspn(text, "-0123456789.eE+")] == '\0';
 
-    errno = 0;
-    if (whole)
-        (void)strtoll(text, &end, 10);
-    else
-        (void)strtod(text, &end);
-    return errno == 0 && *end == '\0' && text[0] != '\0' &&
-           text[strspn(text, "-0123456789.eE+")] == '\0' && strchr("+.", text[0]) == NULL;
+    json_decref(number);
+    return good;
 }
 
 /* NULL when the value is of its type, else what it should be. */

@@ -67,17 +67,22 @@ static int read_args(const struct call *call, struct buf *out)
 /* What has become of a job that was waited for. */
 static int tell_end(const struct call *call, const json_t *job)
 {
+    CLEANUP(buf_release) struct buf message = BUF_INIT;
     const char *status = json_text(job, "status");
     const json_t *error = json_object_get(job, "error");
 
     if (strcmp(status, "succeeded") == 0)
         return 0;
-    if (strcmp(status, "todo") == 0 || strcmp(status, "doing") == 0)
+    if (strcmp(status, "todo") == 0 || strcmp(status, "doing") == 0) {
         fprintf(stderr, "belay enqueue: not finished after %s s; it is %s\n",
                 call_text(call, "wait"), status);
-    else
-        fprintf(stderr, "belay enqueue: the job is %s%s%s\n", status,
-                json_is_object(error) ? ": " : "", json_text(error, "message"));
+        return 1;
+    }
+    if (json_is_object(error)) {
+        buf_adds(&message, ": ");
+        print_words(&message, json_object_get(error, "message")); /* a task's own words */
+    }
+    fprintf(stderr, "belay enqueue: the job is %s%s\n", status, message.text);
     return 1;
 }
 

@@ -19,14 +19,18 @@ const char *json_text(const json_t *object, const char *key)
     return text != NULL ? text : "";
 }
 
-/* An escape character in a job's message would reach the terminal of whoever looks. */
+/* An escape character in a job's message would reach the terminal of whoever looks. So
+ * would U+0080 to U+009F, two bytes in UTF-8 from 0xc2 0x80 on: U+009B is "ESC [" in one
+ * character. */
 static void add_plain(struct buf *out, const char *text)
 {
     for (; *text != '\0'; text++) {
-        if ((unsigned char)*text < ' ' || *text == 0x7f)
+        bool is_c1 = (unsigned char)text[0] == 0xc2 && (unsigned char)text[1] < 0xa0;
+        if ((unsigned char)*text < ' ' || *text == 0x7f || is_c1)
             buf_addc(out, '?');
         else
             buf_addc(out, *text);
+        text += is_c1 && text[1] != '\0';
     }
 }
 
@@ -61,7 +65,7 @@ void print_words(struct buf *out, const json_t *value)
         add_list(out, value);
     } else if (json_is_object(value)) {
         dumped = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(15));
-        buf_adds(out, dumped != NULL ? dumped : "");
+        add_plain(out, dumped != NULL ? dumped : "");
     } else {
         buf_addc(out, '-');
     }

@@ -75,6 +75,17 @@ Test(verbs, enqueue_that_waits_tells_how_it_ended)
     expect(1, "status              aborted\n", "the job is aborted");
 }
 
+Test(verbs, a_message_of_a_job_cannot_drive_the_terminal)
+{
+    answer_with(201, JOB("todo"));
+    answer_with(200, "{\"id\":33,\"status\":\"failed\",\"error\":{\"message\":"
+                     "\"a\\u001b[2J\\u009b2J\\u00e4\"}}");
+    run("enqueue", "sleep", "--wait", "30");
+    expect(1, "status", "the job is failed: a?[2J?2J\303\244\n");
+    cr_expect_null(strchr(ran.err, '\033'));
+    cr_expect_null(strstr(ran.out, "\302\233"));
+}
+
 Test(verbs, enqueue_checks_what_can_be_seen_without_a_server)
 {
     run_alone("enqueue");
@@ -87,6 +98,12 @@ Test(verbs, enqueue_checks_what_can_be_seen_without_a_server)
     expect(2, "", "given twice");
     run_alone("enqueue", "t", "--priority", "high");
     expect(2, "", "--priority: \"high\" is not right; it should be a whole number");
+    static const char *const no_numbers[] = {"01",  "1.", "-.5", ".5", "1e",
+                                             "0x1", " 1", "+1",  "",   "1e999"};
+    for (size_t i = 0; i < sizeof no_numbers / sizeof *no_numbers; i++) {
+        run_alone("enqueue", "t", "--delay", no_numbers[i]);
+        expect(2, "", "is not right; it should be a number");
+    }
     run_alone("enqueue", "t", "--metadata", "1");
     expect(2, "", "it should be a JSON object");
     run_alone("enqueue", "t", "{}", "more");
