@@ -1,12 +1,12 @@
 /* gen_routes: build tool. Reads the OpenAPI document and prints what the service needs of
- * it.
- *
- *     gen_routes routes FILE      -> build/gen/routes.c: the route table
- *     gen_routes operations FILE  -> build/gen/operations.h: the prototypes of the
- * operations gen_routes document FILE    -> build/gen/openapi.c: the document itself
+ * it: `gen_routes routes FILE` the route table (build/gen/routes.c), `operations` the
+ * prototypes of the operations (operations.h), `document` the document itself
+ * (openapi.c).
  *
  * operationId cancelJob is the function cancel_job. An operation without a function is a
- * link error, a function without an operation a missing prototype. */
+ * link error, a function without an operation a missing prototype. Rejected: a route
+ * table by hand beside the document; the two would drift apart, and nobody would notice
+ * before a client does. */
 #include <ctype.h>
 #include <jansson.h>
 #include <stdbool.h>
@@ -47,6 +47,8 @@ static json_t *resolve(json_t *root, json_t *parameter)
     return found;
 }
 
+/* Only the names: what a value may be is checked by the handler, which says it better
+ * than a schema could. */
 static void print_query_names(json_t *root, json_t *parameters)
 {
     size_t i;
@@ -64,6 +66,7 @@ static void print_query_names(json_t *root, json_t *parameters)
 typedef void operation_printer(json_t *root, const char *path, json_t *item,
                                const char *method, json_t *operation);
 
+/* The document's order of paths is kept; a path is as many rows as it has methods. */
 static void each_operation(json_t *root, operation_printer *print)
 {
     static const char *const methods[] = {"get", "post", "put", "patch", "delete"};
@@ -133,6 +136,8 @@ static void print_operations(json_t *root)
     printf("\n#endif\n");
 }
 
+/* As numbers: a string literal of this length is more than C11 promises to take (4095
+ * characters), and would need escapes. Signed, because char is. */
 static void print_document(json_t *root)
 {
     char *text = json_dumps(root, JSON_COMPACT);
@@ -168,5 +173,8 @@ int main(int argc, char **argv)
     else
         die("routes, operations or document", argv[1]);
     json_decref(root);
+    if (fflush(stdout) != 0 ||
+        ferror(stdout) != 0) /* a full disk: half a table compiles */
+        die("cannot be written", "stdout");
     return 0;
 }

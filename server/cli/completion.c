@@ -12,6 +12,8 @@ static void print_options(const struct verb *verb)
     printf("--help%s", verb->is_client ? " --url --json" : "");
 }
 
+/* Written word by word as the shell will read it. No name of a verb or an option has a
+ * character that a shell would act on. */
 static int run(const struct call *call)
 {
     if (strcmp(call->words[0], "bash") != 0)

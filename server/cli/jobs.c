@@ -73,6 +73,8 @@ static int run_events(const struct call *call)
 /* -- list ---------------------------------------------------------------------------- */
 
 /* One page; `cursor` becomes that of the next, or empty. */
+/* A server that stops in the middle of --all ends it with an error, after the pages that
+ * came: exit code 0 means the whole list. */
 static int list_page(const struct call *call, struct buf *cursor)
 {
     static const struct column columns[] = {{"ID", "id"},

@@ -53,6 +53,7 @@ static int run_workers(const struct call *call)
 
 /* Where the service of this machine, or of this container, listens: PORT is its setting,
  * too. */
+/* --url and BELAY_URL go first: they name a server, PORT only one that is here. */
 static void own_url(const struct call *call, char url[64])
 {
     const char *port = getenv("PORT"), *named = getenv("BELAY_URL");

@@ -1,3 +1,5 @@
+/* The verbs as one table, made from verbs.def: help, completion and dispatch all walk
+ * over it, so none of them can miss a verb. */
 #include "server/cli/verbs.h"
 
 #include <string.h>

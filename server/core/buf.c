@@ -1,3 +1,9 @@
+/* Doubling, from 64 bytes on, so that a document costs a handful of allocations. An empty
+ * buf has none: its text is one shared NUL (`buf_empty`), which is never written to, and
+ * room 0 tells it apart.
+ *
+ * Rejected: to end the process when memory runs out; a large answer must not take the
+ * running jobs with it. */
 #include "server/core/buf.h"
 
 #include "server/core/utf8.h"
@@ -109,6 +115,7 @@ static void add_escaped(struct buf *b, unsigned char c)
     buf_addf(b, "\\u%04x", c);
 }
 
+/* 0x7f needs none in JSON, but terminals act on it. */
 static bool needs_no_escape(unsigned char c)
 {
     return c >= 0x20 && c != '"' && c != '\\' && c != 0x7f;

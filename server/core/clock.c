@@ -36,6 +36,9 @@ void sleep_ms(int64_t ms)
         ;
 }
 
+/* The shift stops at 32: beyond it the ceiling has been reached long ago, and a larger
+ * one would overflow. Without randomness (early at boot) the ceiling itself is waited
+ * for: late is safe, all at once is not. */
 int64_t backoff_ms(int attempt, int64_t base_ms, int64_t cap_ms)
 {
     uint64_t random = 0;

@@ -1,3 +1,5 @@
+/* The table is made from err.def, so a new error is one row there: number, status, code
+ * and title cannot disagree. */
 #include "server/core/err.h"
 
 #include <assert.h>

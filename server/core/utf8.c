@@ -1,3 +1,6 @@
+/* The table of RFC 3629 (4) as code: the first byte says the length, and four of the
+ * first bytes narrow what the second may be (0xe0 and 0xf0: overlong forms; 0xed:
+ * surrogates; 0xf4: above U+10FFFF). Rejected: mbrtowc(), which asks the locale. */
 #include "server/core/utf8.h"
 
 static bool follows(unsigned char c)
