@@ -11,7 +11,6 @@
 #include "server/http/private.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -28,7 +27,6 @@ enum {
     CROWDED_MS = 1000,
     STOP_MS = 5000,
     RUNS_AT_ONCE = 4,
-    BACKLOG = 1024,
     SEND_SECONDS = 60
 };
 
@@ -285,46 +283,8 @@ static void run_loop(void *arg)
 
 /* -- start --------------------------------------------------------------------------- */
 
-static enum err listen_on(struct http *http, struct buf *why)
-{
-    const struct config *c = http->options.config;
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    struct addrinfo *found = NULL;
-    struct sockaddr_storage bound;
-    socklen_t len = sizeof bound;
-    char port[8];
-    int on = 1, fd = -1;
-
-    snprintf(port, sizeof port, "%d", (int)c->port);
-    int code = getaddrinfo(c->listen, port, &hints, &found);
-    if (code != 0) {
-        buf_addf(why, "listen: %s is not an address: %s", c->listen, gai_strerror(code));
-        return ERR_CONFIG;
-    }
-    fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0)
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    bool good = fd >= 0 && bind(fd, found->ai_addr, found->ai_addrlen) == 0 &&
-                listen(fd, BACKLOG) == 0 &&
-                getsockname(fd, (struct sockaddr *)&bound, &len) == 0;
-    freeaddrinfo(found);
-    if (!good) {
-        buf_addf(why, "cannot listen on %s:%s: %s; choose another --port or --listen",
-                 c->listen, port, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        return ERR_CONFIG;
-    }
-    http->listen_fd = fd;
-    http->port =
-        ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                          : ((struct sockaddr_in *)&bound)->sin_port);
-    return ERR_OK;
-}
-
-PRINTF_LIKE(2, 0)
 /* Debug only: most of what it says is clients that hung up. */
+PRINTF_LIKE(2, 0)
 static void log_of_mhd(void *cls, const char *format, va_list args)
 {
     char line[256];
@@ -421,7 +381,7 @@ enum err http_open(const struct http_options *options, struct http **out_http,
     http->routes = options->routes != NULL ? options->routes : routes;
     snprintf(http->id_prefix, sizeof http->id_prefix, "%08x", prefix);
     raise_descriptor_limit();
-    e = listen_on(http, why);
+    e = http_listen(http, why);
     if (e == ERR_OK && (http->daemon = start_daemon(http)) == NULL) {
         buf_adds(why, "libmicrohttpd does not start");
         close(http->listen_fd);

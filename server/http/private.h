@@ -126,6 +126,9 @@ struct request {
 void http_run(struct http *http); /* lets libmicrohttpd work off what is ready; needed
                                      after every resume */
 
+/* listen.c: binds the address of the configuration; sets listen_fd and port. */
+enum err http_listen(struct http *http, struct buf *why) MUST_CHECK;
+
 /* exchange.c: one request from its first byte to its last */
 enum MHD_Result exchange_step(void *cls, struct MHD_Connection *mhd, const char *url,
                               const char *method, const char *version, const char *upload,
