@@ -1,16 +1,18 @@
 -- Jobs in, and the turns of locks.
 
--- Queues and tasks are made when they are first named.
+-- Queues and tasks are made when they are first named. A batch names the same few again and again: each is looked up once.
 CREATE FUNCTION belay.name_queues(p_names text[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  IF EXISTS (SELECT FROM unnest(p_names) n WHERE NOT EXISTS (SELECT FROM belay.queues q WHERE q.name = n)) THEN
+  IF EXISTS (SELECT FROM (SELECT DISTINCT n FROM unnest(p_names) n) x
+             WHERE NOT EXISTS (SELECT FROM belay.queues q WHERE q.name = x.n)) THEN
     INSERT INTO belay.queues (name) SELECT DISTINCT n FROM unnest(p_names) n ORDER BY n ON CONFLICT DO NOTHING;
   END IF;
 END $$;
 
 CREATE FUNCTION belay.name_tasks(p_names text[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  IF EXISTS (SELECT FROM unnest(p_names) n WHERE NOT EXISTS (SELECT FROM belay.tasks t WHERE t.name = n)) THEN
+  IF EXISTS (SELECT FROM (SELECT DISTINCT n FROM unnest(p_names) n) x
+             WHERE NOT EXISTS (SELECT FROM belay.tasks t WHERE t.name = x.n)) THEN
     INSERT INTO belay.tasks (name) SELECT DISTINCT n FROM unnest(p_names) n ORDER BY n ON CONFLICT DO NOTHING;
   END IF;
 END $$;
