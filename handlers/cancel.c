@@ -119,8 +119,10 @@ static void reply_aborting(struct request *req, const struct db_rows *rows)
     int64_t job_id, seconds;
 
     if (read_options(req, &opt) != ERR_OK || req_wait_seconds(req, &seconds) != ERR_OK ||
-        req_path_id(req, "jobId", ERR_JOB_NOT_FOUND, &job_id) != ERR_OK)
-        return; /* they were good a moment ago */
+        req_path_id(req, "jobId", ERR_JOB_NOT_FOUND, &job_id) != ERR_OK) {
+        reply_waited(req, rows); /* committed all the same: the poll delivers it */
+        return;
+    }
     tell_worker(req, rows, &opt);
     set_receipt_location(req, job_id, row_int(rows, 0, ANSWER_N));
     if (seconds > 0)

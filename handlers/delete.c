@@ -54,12 +54,13 @@ static void look_again(struct request *req, int64_t job_id,
 static void reply_aborting(struct request *req, const struct db_rows *rows)
 {
     struct cancel_options opt;
-    int64_t job_id, seconds;
+    int64_t job_id = 0, seconds = 0;
 
     if (read_options(req, &opt) != ERR_OK || req_wait_seconds(req, &seconds) != ERR_OK ||
         req_path_id(req, "jobId", ERR_JOB_NOT_FOUND, &job_id) != ERR_OK)
-        return; /* they were good a moment ago */
-    tell_worker(req, rows, &opt);
+        seconds = 0; /* committed all the same: the poll delivers it */
+    else
+        tell_worker(req, rows, &opt);
     set_receipt_location(req, job_id, row_int(rows, 0, ANSWER_N));
     if (seconds > 0)
         wait_for_end(req, job_id, seconds, look_again, first_aborting(req, rows));
