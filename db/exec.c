@@ -156,6 +156,17 @@ static void give_rows(PGresult *result, struct db_rows *out_rows)
         *out_rows = (struct db_rows){.result = result, .count = PQntuples(result)};
 }
 
+/* An error that ends the session and comes behind a good result tells nothing about the
+ * commit, which came between the two: then there is no word of PostgreSQL's to go by. */
+static enum err fail_after(struct db *db, const PGresult *before, const PGresult *result)
+{
+    enum err e = db_fail_result(db, result);
+
+    if (before != NULL && db->broken)
+        db->sqlstate[0] = '\0';
+    return e;
+}
+
 /* All results of what has been sent; the last one counts, the first error wins. */
 static enum err collect(struct db *db, struct db_rows *out_rows)
 {
@@ -166,6 +177,10 @@ static enum err collect(struct db *db, struct db_rows *out_rows)
     for (;;) {
         if (!wait_readable(db, end_ms)) {
             PQclear(last);
+            if (e != ERR_OK) { /* it said why before it went */
+                db->broken = true;
+                return e;
+            }
             return db_fail_connection(db, PQstatus(db->conn) == CONNECTION_OK
                                               ? "PostgreSQL did not answer in time"
                                               : PQerrorMessage(db->conn));
@@ -174,7 +189,7 @@ static enum err collect(struct db *db, struct db_rows *out_rows)
         if (result == NULL)
             break;
         if (!result_is_good(result) && e == ERR_OK)
-            e = db_fail_result(db, result);
+            e = fail_after(db, last, result);
         PQclear(last);
         last = result;
     }

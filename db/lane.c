@@ -262,8 +262,8 @@ static void finish_batch(struct lane_thread *l, struct pending **batch, int n)
 
 /* -- the connection ------------------------------------------------------------------ */
 
-/* Answers those that have waited too long for a connection. */
-static void fail_impatient(struct lane_thread *l)
+/* Answers those that have waited too long for a connection; false: there may be more. */
+static bool fail_impatient(struct lane_thread *l)
 {
     struct pending *batch[BATCH_OPS_MAX];
     int64_t since_ms = clock_ms() - PATIENCE_MS;
@@ -281,6 +281,7 @@ static void fail_impatient(struct lane_thread *l)
     monitor_unlock(&l->monitor);
     fail_all(batch, n, ERR_UNAVAILABLE, "no connection to the database");
     finish_batch(l, batch, n);
+    return n < BATCH_OPS_MAX;
 }
 
 /* -- the thread ---------------------------------------------------------------------- */
@@ -297,7 +298,8 @@ static void run_disconnected(struct lane_thread *l)
             monitor_wait(&l->monitor, clock_ms() + (wait_ms < 100 ? wait_ms : 100));
         monitor_unlock(&l->monitor);
     }
-    fail_impatient(l);
+    while (!fail_impatient(l))
+        ;
 }
 
 static void run_connected(struct lane_thread *l)
@@ -342,7 +344,8 @@ static void *run_lane(void *arg)
         else
             run_connected(l);
     }
-    fail_impatient(l);
+    while (!fail_impatient(l))
+        ;
     link_drop(&l->link);
     return NULL;
 }

@@ -131,6 +131,8 @@ static void tell(struct listener *l)
 
     l->tell_at_ms = 0;
     l->told_ms = clock_ms();
+    if (n == 0)
+        return;
     buf_adds(&sql, "SELECT pg_notify(c, p) FROM (VALUES ");
     for (int i = 0; i < n; i++) {
         buf_adds(&sql, i == 0 ? "(" : ",(");
@@ -140,13 +142,19 @@ static void tell(struct listener *l)
         buf_addc(&sql, ')');
     }
     buf_adds(&sql, ") x (c, p)");
-    /* What cannot be told is lost: polling covers it. */
-    if (n > 0 && db != NULL && !sql.failed && db_is_alive(db) &&
-        db_run(db, sql.text, NULL) != ERR_OK)
+    bool told = db != NULL && !sql.failed && db_is_alive(db) &&
+                db_run(db, sql.text, NULL) == ERR_OK;
+    if (!told && db != NULL && !sql.failed)
         link_complain(&l->telling, "notify", db_errmsg(db));
     if (db != NULL && db_is_broken(db))
         link_drop(&l->telling);
     buf_release(&sql);
+    /* What cannot be told is lost, and polling covers it; but our own nonce has to go out
+     * before its absence means anything. */
+    if (!told && l->nonce_until_ms != 0) {
+        l->nonce_until_ms = clock_ms() + NONCE_MS;
+        listen_notify_later(l, CHANNEL_READY, l->nonce);
+    }
 }
 
 void listen_notify_later(struct listener *l, const char *channel, const char *payload)
