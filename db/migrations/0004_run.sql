@@ -114,15 +114,17 @@ BEGIN
   FROM t WHERE l.id = t.lease AND cardinality(l.job_ids) > t.n;
 END $$;
 
--- When a request reached a stage, which was p_ago_us ago by the node's clock: never before it was made.
-CREATE FUNCTION belay.stage_at(p_requested_at timestamptz, p_ago_us bigint) RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
+-- When a request reached a stage, which was p_ago_us before p_told_at by the node's clock: never before it was made.
+CREATE FUNCTION belay.stage_at(p_requested_at timestamptz, p_ago_us bigint, p_told_at timestamptz DEFAULT clock_timestamp())
+RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
   SELECT CASE WHEN p_ago_us IS NOT NULL
-              THEN greatest(p_requested_at, clock_timestamp() - p_ago_us * interval '1 microsecond') END
+              THEN greatest(p_requested_at, p_told_at - p_ago_us * interval '1 microsecond') END
 $$;
 
 -- Closes the open receipts of jobs that have stopped, and forgets the jobs where that was asked.
 CREATE FUNCTION belay.close_receipts(p_ids bigint[], p_outcomes text[], p_messages text[], p_delivered_us bigint[],
-                                     p_acknowledged_us bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+                                     p_acknowledged_us bigint[], p_told_at timestamptz DEFAULT clock_timestamp())
+RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   gone bigint[];
   askers text[];
@@ -130,8 +132,9 @@ BEGIN
   WITH c AS (
     UPDATE belay.cancellations c
     SET stopped_at = greatest(clock_timestamp(), c.requested_at), outcome = x.o, message = coalesce(x.m, c.message),
-        delivered_at = coalesce(c.delivered_at, belay.stage_at(c.requested_at, x.d)),
-        acknowledged_at = coalesce(c.acknowledged_at, belay.stage_at(greatest(c.requested_at, c.delivered_at), x.a))
+        delivered_at = coalesce(c.delivered_at, belay.stage_at(c.requested_at, x.d, p_told_at)),
+        acknowledged_at = coalesce(c.acknowledged_at, belay.stage_at(greatest(c.requested_at, c.delivered_at), x.a,
+                                                               p_told_at))
     FROM unnest(p_ids, p_outcomes, p_messages, p_delivered_us, p_acknowledged_us) x (i, o, m, d, a)
     WHERE c.job_id = x.i AND c.stopped_at IS NULL
     RETURNING c.job_id, c.delete_requested, c.actor)
@@ -188,6 +191,7 @@ DECLARE
   ended bigint[];
   locks text[];
   holders bigint[];
+  told_at timestamptz; -- one for all that is told here, so that the order of what happened is kept
 BEGIN
   SELECT x.locks, x.ids INTO locks, holders FROM belay.locks_of(p_ids) x;
   IF locks IS NULL THEN
@@ -203,13 +207,14 @@ BEGIN
     RETURN;
   END IF;
 
+  told_at := clock_timestamp();
   WITH d AS MATERIALIZED (
     SELECT * FROM unnest(p_ids, p_leases, p_workers, p_attempts, p_statuses, p_results, p_errors, p_started_us,
                          p_finished_us, p_messages, p_killed, p_delivered_us, p_acknowledged_us)
     WITH ORDINALITY x (id, lease, worker, attempt, status, result, error, started_us, finished_us, message, killed,
                        delivered_us, acknowledged_us, ord)),
   f AS MATERIALIZED (
-    SELECT d.*, l.at,
+    SELECT d.*, l.at, c.delivered_at, c.acknowledged_at,
            CASE WHEN d.status = 'aborted' AND c.job_id IS NULL THEN 'failed' ELSE d.status END AS final,
            CASE WHEN c.job_id IS NULL THEN NULL
                 WHEN d.status = 'succeeded' THEN 'completed'
@@ -222,7 +227,8 @@ BEGIN
     SELECT f.id, CASE f.final WHEN 'succeeded' THEN 2 WHEN 'failed' THEN 3 WHEN 'cancelled' THEN 4 ELSE 5 END,
            CASE WHEN f.started_us IS NULL THEN f.attempt - 1 ELSE f.attempt END, f.worker,
            f.at + f.started_us * interval '1 microsecond',
-           clock_timestamp() - coalesce(f.finished_us, 0) * interval '1 microsecond',
+           -- not before a stage that was told earlier and took longer to come
+           greatest(told_at - coalesce(f.finished_us, 0) * interval '1 microsecond', f.delivered_at, f.acknowledged_at),
            CASE WHEN f.final = 'succeeded' THEN f.result END,
            CASE WHEN f.final = 'failed' AND f.status = 'aborted'
                   THEN json_build_object('kind', 'not_asked', 'message', coalesce(f.message, 'aborted itself'))
@@ -245,7 +251,7 @@ BEGIN
     FROM (SELECT DISTINCT r.lease, r.id FROM unnest(res) r WHERE r.is_new) x;
     IF EXISTS (SELECT FROM unnest(res) r WHERE r.is_new AND r.outcome IS NOT NULL) THEN
       PERFORM belay.close_receipts(array_agg(r.id), array_agg(r.outcome), array_agg(r.message),
-                                   array_agg(r.delivered_us), array_agg(r.acknowledged_us))
+                                   array_agg(r.delivered_us), array_agg(r.acknowledged_us), told_at)
       FROM unnest(res) r WHERE r.is_new AND r.outcome IS NOT NULL;
     END IF;
     IF locks IS NOT NULL THEN

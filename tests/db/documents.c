@@ -98,6 +98,44 @@ Test(documents, the_events_of_an_attempt_outlive_it)
                 "abort_requested aborted deleted");
 }
 
+/* Finishes job 1, which was asked to stop: each stage so many microseconds ago. */
+static void finish_asked(const char *url, const char *delivered, const char *acknowledged,
+                         const char *finished)
+{
+    char sql[400];
+
+    snprintf(
+        sql, sizeof sql,
+        "SELECT belay.finish('{1}', ARRAY[l.id], ARRAY[l.worker_id], '{1}', "
+        "'{aborted}', '{7}', '{7}', '{1}', '{%s}', '{bye}', '{false}', '{%s}', '{%s}')"
+        " FROM (SELECT (t.lease(1)).*) l",
+        finished, delivered, acknowledged);
+    cluster_psql(url, sql);
+}
+
+Test(documents, the_stages_of_an_abort_come_before_the_end_however_close)
+{
+    const char *url = jobs_database();
+    const char *life = "deferred started abort_requested delivered acknowledged aborted";
+
+    cluster_psql(url, "SELECT t.make('asked'); SELECT pg_sleep(0.01)");
+    finish_asked(url, "3", "2", "1");
+    jobs_expect(url, "SELECT t.events(1)", life);
+}
+
+Test(documents, the_end_comes_after_a_stage_that_was_told_late)
+{
+    const char *url = jobs_database();
+    const char *life = "deferred started abort_requested delivered acknowledged aborted";
+
+    cluster_psql(
+        url,
+        "SELECT t.make('asked'); SELECT pg_sleep(0.1); UPDATE belay.cancellations"
+        " SET delivered_at = clock_timestamp(), acknowledged_at = clock_timestamp()");
+    finish_asked(url, "NULL", "NULL", "50000");
+    jobs_expect(url, "SELECT t.events(1)", life);
+}
+
 Test(documents, the_end_of_a_job_that_never_started_says_who_and_why)
 {
     const char *url = jobs_database();
