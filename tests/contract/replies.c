@@ -4,6 +4,7 @@
 #include "tests/support/cluster.h"
 #include "tests/support/steered.h"
 
+#include <microhttpd.h>
 #include <string.h>
 
 TestSuite(replies, .timeout = 120, .fini = service_stop_all);
@@ -42,7 +43,10 @@ static void see_refused_heads(struct seen *seen)
         see(seen, m, o->path, "Expect: miracles\r\n", body, 417);
         see(seen, m, o->path, "Host: evil.example\r\n", body, 421);
         see(seen, m, o->path, text_of("X-Long: %.17000s\r\n", long_text), body, 431);
-        see(seen, m, o->path, "Transfer-Encoding: gzip\r\n", NULL, 501);
+        if (MHD_VERSION < 0x01000000)
+            see(seen, m, o->path, "Transfer-Encoding: gzip\r\n", NULL, 501);
+        else
+            seen_excuse(seen, o->id, 501, "libmicrohttpd 1.0 cannot parse it: a page");
         if (o->changes)
             see(seen, m, o->path, "Origin: http://evil.example\r\n", body, 403);
         if (o->takes_body)
