@@ -131,14 +131,14 @@ static enum err init_cluster(const struct embedded *pg, struct buf *why)
 static pid_t read_postmaster(const char *path)
 {
     FILE *f = fopen(path, "re");
-    long pid = 0;
+    char line[32] = "";
 
     if (f == NULL)
         return 0;
-    if (fscanf(f, "%ld", &pid) != 1)
-        pid = 0;
+    if (fgets(line, sizeof line, f) == NULL)
+        line[0] = '\0';
     fclose(f);
-    return (pid_t)pid;
+    return (pid_t)strtol(line, NULL, 10);
 }
 
 /* Neither a process that took over the number, nor one that has died and was not waited

@@ -271,7 +271,7 @@ enum err create_jobs(struct request *req)
     for (struct json_cursor c = json_members(body.text, body.len);
          json_next(&c, &element); i++) {
         char where[16];
-        struct new_job job;
+        struct new_job job = {.task = NULL};
         snprintf(where, sizeof where, "/%d", i);
         if (element.type != JSON_OBJECT)
             e = req_fail_at(req, ERR_INVALID, where, "must be an object");

@@ -89,10 +89,11 @@ struct job *job_of_row(const struct db_rows *rows, int row)
                    (size_t)row_len(rows, row, CLAIM_TASK) +
                    (size_t)row_len(rows, row, CLAIM_ARGS) + 3;
     struct job *job = calloc(1, sizeof *job + texts);
-    char *room = (char *)(job + 1);
+    char *room;
 
     if (job == NULL)
         return NULL;
+    room = (char *)(job + 1);
     job->id = row_int(rows, row, CLAIM_ID);
     job->lease = row_int(rows, row, CLAIM_LEASE);
     job->priority = (int)row_int(rows, row, CLAIM_PRIORITY);

@@ -9,9 +9,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The bytes of the character at `p`, 1 to 4, or 0 when it is malformed or cut. `left`
+/* The bytes of the character at `text`, 1 to 4, or 0 when it is malformed or cut. `left`
  * counts the bytes up to the end of the text and is at least 1. */
-size_t utf8_len(const char *p, size_t left);
+size_t utf8_len(const char *text, size_t left);
 
 bool utf8_is_good(const char *text, size_t len);
 

@@ -30,8 +30,6 @@ enum {
     SEND_SECONDS = 60
 };
 
-extern const struct route routes[];
-
 /* -- connections --------------------------------------------------------------------- */
 
 /* A connection is known from its accept on, before any byte of it: otherwise nothing
