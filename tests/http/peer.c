@@ -16,17 +16,27 @@ enum { PATIENCE_MS = 5000, HEAD_MAX = 65536, BODY_MAX = 4 << 20 };
 
 static char head[HEAD_MAX], body[BODY_MAX];
 
-int peer_dial(int port)
+static int dial(int port, int flags)
 {
     struct sockaddr_in to = {.sin_family = AF_INET,
                              .sin_port = htons((uint16_t)port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 
     cr_assert_geq(fd, 0, "%s", strerror(errno));
-    cr_assert_eq(connect(fd, (struct sockaddr *)&to, sizeof to), 0, "%s",
-                 strerror(errno));
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) != 0)
+        cr_assert_eq(errno, EINPROGRESS, "%s", strerror(errno));
     return fd;
+}
+
+int peer_dial(int port)
+{
+    return dial(port, 0);
+}
+
+int peer_dial_soon(int port)
+{
+    return dial(port, SOCK_NONBLOCK);
 }
 
 bool peer_send(int fd, const void *bytes, size_t len)

@@ -24,6 +24,8 @@ struct answer {
 };
 
 int peer_dial(int port);
+/* Does not wait for the connection: a full backlog takes a second to answer. */
+int peer_dial_soon(int port);
 /* False when the server has cut the connection; a test may not mind. */
 bool peer_send(int fd, const void *bytes, size_t len);
 void peer_say(int fd, const char *text);
