@@ -33,7 +33,7 @@ static const char *pointer_part(struct request *req, const char *key, size_t len
     for (size_t i = 0; i < len; i++) {
         if (key[i] == '~' || key[i] == '/')
             *out++ = '~';
-        *out++ = key[i] == '~' ? '0' : key[i] == '/' ? '1' : key[i];
+        *out++ = (char)(key[i] == '~' ? '0' : key[i] == '/' ? '1' : key[i]);
     }
     return part;
 }

@@ -128,8 +128,8 @@ bool time_parse(const char *text, size_t len, int64_t *out_us)
     if (t.bad || t.at != t.end || !is_day(year, month, day) || hour > 23 || minute > 59 ||
         second > 59)
         return false;
-    int64_t seconds = days_from_civil(year, month, day) * 86400 + hour * 3600 +
-                      minute * 60 + second - east;
+    int of_day = hour * 3600 + minute * 60 + second;
+    int64_t seconds = days_from_civil(year, month, day) * 86400 + of_day - east;
     if (seconds < 0 || seconds >= END_OF_9999)
         return false;
     *out_us = seconds * US_PER_SECOND + us;

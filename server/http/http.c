@@ -98,7 +98,7 @@ static int64_t limit_ms(const struct http *http, enum phase phase)
     case PHASE_BODY:
         return c->timeout_body_seconds * MS_PER_SECOND;
     case PHASE_SENDING:
-        return SEND_SECONDS * MS_PER_SECOND;
+        return (int64_t)SEND_SECONDS * MS_PER_SECOND;
     case PHASE_HANDLING:
         break;
     }

@@ -58,7 +58,7 @@ static size_t push_pointer(struct scan *s, const char *part, size_t len)
     for (*out++ = '/'; len > 0 && out < end; len--, part++) {
         if (*part == '~' || *part == '/')
             *out++ = '~';
-        *out++ = *part == '~' ? '0' : *part == '/' ? '1' : *part;
+        *out++ = (char)(*part == '~' ? '0' : *part == '/' ? '1' : *part);
     }
     s->pointer_len = (size_t)(out - s->error->pointer);
     return before;

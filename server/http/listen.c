@@ -12,14 +12,29 @@
 
 enum { BACKLOG = 1024 };
 
+/* The port that a socket is bound to, or -1. */
+static int port_of(int fd)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } bound;
+    socklen_t len = sizeof bound;
+
+    memset(&bound, 0, sizeof bound);
+    if (getsockname(fd, &bound.any, &len) != 0)
+        return -1;
+    return ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port
+                                                 : bound.v4.sin_port);
+}
+
 enum err http_listen(struct http *http, struct buf *why)
 {
     const struct config *c = http->options.config;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
-    struct sockaddr_storage bound;
-    socklen_t len = sizeof bound;
     char port[8];
     int on = 1, fd = -1;
 
@@ -33,19 +48,16 @@ enum err http_listen(struct http *http, struct buf *why)
     if (fd >= 0)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     bool good = fd >= 0 && bind(fd, found->ai_addr, found->ai_addrlen) == 0 &&
-                listen(fd, BACKLOG) == 0 &&
-                getsockname(fd, (struct sockaddr *)&bound, &len) == 0;
+                listen(fd, BACKLOG) == 0 && (http->port = port_of(fd)) >= 0;
+    int failure = errno; /* what follows may change it */
     freeaddrinfo(found);
     if (!good) {
         buf_addf(why, "cannot listen on %s:%s: %s; choose another --port or --listen",
-                 c->listen, port, strerror(errno));
+                 c->listen, port, strerror(failure));
         if (fd >= 0)
             close(fd);
         return ERR_CONFIG;
     }
     http->listen_fd = fd;
-    http->port =
-        ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                          : ((struct sockaddr_in *)&bound)->sin_port);
     return ERR_OK;
 }

@@ -327,3 +327,19 @@ Test(exchange, a_document_that_memory_ran_out_for_is_no_success)
     cr_assert_not_null(strstr(a.body, "\"code\":\"no-memory\""));
     server_stop(&s);
 }
+
+Test(exchange, an_address_that_is_taken_is_told_of_with_the_remedy)
+{
+    struct server s;
+    struct buf why = BUF_INIT;
+    struct http *second = NULL;
+
+    server_start(&s, NULL);
+    s.config.port = s.port;
+    struct http_options options = {.config = &s.config};
+    cr_assert_eq(http_open(&options, &second, &why), ERR_CONFIG);
+    cr_assert_null(second);
+    cr_assert_not_null(strstr(why.text, "Address already in use; choose another --port"));
+    buf_release(&why);
+    server_stop(&s);
+}
