@@ -144,7 +144,9 @@ RETURNS TABLE (at timestamptz, rank int, type text, attempt int, actor text, det
   SELECT p.at, 3, 'progress', NULL, NULL, json_build_object('percent', p.percent, 'message', p.message)
   FROM belay.progress p WHERE p.job_id = p_id
   UNION ALL
-  SELECT e.finished_at, 7, (ARRAY['succeeded', 'failed', 'cancelled', 'aborted'])[e.status - 1], e.attempts, c.actor,
+  SELECT greatest(e.finished_at, ( -- each time is counted back from a statement of its own: a slow one tells a late time
+           SELECT max(greatest(r.delivered_at, r.acknowledged_at)) FROM belay.cancellations r
+           WHERE r.job_id = e.id AND r.attempt = e.attempts)), 7, (ARRAY['succeeded', 'failed', 'cancelled', 'aborted'])[e.status - 1], e.attempts, c.actor,
          coalesce(e.error, CASE WHEN c.n IS NOT NULL THEN
            json_build_object('cancellation', c.n, 'cause', c.cause, 'reason', c.reason) END)
   FROM belay.ends e LEFT JOIN LATERAL (

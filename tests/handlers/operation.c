@@ -42,8 +42,10 @@ Test(operation, workers_are_those_that_live)
     struct service *s =
         service_start(url, "--concurrency 3 --node-name first --lease-seconds 2");
     struct service *other = service_start(url, "--node-name second --lease-seconds 2");
-    struct reply *r = http_get(s, "/workers");
+    struct reply *r = NULL;
 
+    wait_until((r = http_get(s, "/workers")) != NULL &&
+               json_array_size(reply_at(r, "workers")) == 2);
     expect_status(r, 200);
     expect_text(r, "workers.0.name", "first");
     expect_text(r, "workers.0.concurrency", "3");
@@ -121,24 +123,38 @@ Test(operation, version_and_openapi_say_what_this_is)
     expect_status(http_get(s, "/livez?x=1"), 400);
 }
 
-Test(operation, events_tell_the_life_of_a_job_in_order)
+/* The types of a job's events, without progress. */
+static const char *types_of_events(struct service *s, int64_t id)
 {
-    struct service *s = service_start(cluster_database(), "--concurrency 1");
-    int64_t id = put_sleeper(s);
-
-    expect_status(http_post(s, NULL, "/jobs/%ld/cancel?abort=true&wait=30&actor=ada", id),
-                  200);
     struct reply *r = http_get(s, "/jobs/%ld/events", id);
-    expect_status(r, 200);
     const char *types = "";
+
+    expect_status(r, 200);
     for (size_t i = 0; i < json_array_size(reply_at(r, "events")); i++) {
         const char *type = reply_text(r, text_of("events.%zu.type", i));
         if (strcmp(type, "progress") != 0)
             types = text_of("%s %s", types, type);
     }
-    cr_expect_str_eq(types,
-                     " deferred started abort_requested delivered acknowledged aborted");
-    r = http_get(s, "/jobs/%ld/events?after=1&limit=1", id);
+    return types;
+}
+
+Test(operation, events_tell_the_life_of_a_job_in_order)
+{
+    static const char life[] =
+        " deferred started abort_requested delivered acknowledged aborted";
+    const char *url = cluster_database();
+    struct service *s = service_start(url, "--concurrency 1");
+    int64_t id = put_sleeper(s);
+
+    expect_status(http_post(s, NULL, "/jobs/%ld/cancel?abort=true&wait=30&actor=ada", id),
+                  200);
+    cr_expect_str_eq(types_of_events(s, id), life);
+    /* As if the stages had been written by a statement that took a second. */
+    cluster_psql(url, "UPDATE belay.cancellations SET delivered_at = delivered_at"
+                      " + interval '1 s', acknowledged_at = acknowledged_at"
+                      " + interval '1 s'");
+    cr_expect_str_eq(types_of_events(s, id), life);
+    struct reply *r = http_get(s, "/jobs/%ld/events?after=1&limit=1", id);
     expect_text(r, "events.0.id", "2");
     expect_text(r, "events.1", "");
     expect_status(http_get(s, "/jobs/4711/events"), 404);
