@@ -58,7 +58,7 @@ struct db_options {
     const char
         *application_name;    /* "belay control" and the like: seen in pg_stat_activity */
     int statement_timeout_ms; /* 0: 5000 */
-    bool pin_plans;           /* hot connections: no sequential scans, generic plans */
+    bool pin_plans;           /* hot connections: index scans and nested loops only */
     bool no_prepare;          /* migrate and listen: nothing to prepare */
 };
 
