@@ -82,6 +82,7 @@ CREATE TABLE belay.leases (
   job_ids bigint[] NOT NULL
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_threshold = 2000000000);
+CREATE INDEX leases_span ON belay.leases (hi, lo);
 ALTER TABLE belay.leases ALTER job_ids SET STORAGE EXTERNAL; -- ids hardly compress, and are written with each claim
 
 -- The receipts. An open one (stopped_at is null) is the abort flag of a running job; there is no other.
