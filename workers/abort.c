@@ -192,6 +192,12 @@ static void strengthen(struct abort_watch *w, int64_t grace_ms)
         w->kill_at_us = kill_at_us;
 }
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+/* The copies are the watch's, which abort_watch_end() frees; the analyzer forgets who has
+ * the watch as soon as the table's list is left. */
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
+#endif
 static enum abort_reached order_watch(struct abort_table *t, struct abort_watch *w,
                                       const struct abort_order *order)
 {
@@ -217,6 +223,9 @@ static enum abort_reached order_watch(struct abort_table *t, struct abort_watch 
     raise_flag(w);
     return w->slot != NULL ? ABORT_TOLD : ABORT_WAITING;
 }
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 enum abort_reached abort_request(struct abort_table *t, const struct abort_order *order)
 {
