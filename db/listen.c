@@ -122,32 +122,46 @@ static void add_literal(struct buf *b, const char *text)
     buf_addc(b, '\'');
 }
 
+static void add_notify(struct buf *sql, const struct message *messages, int n)
+{
+    buf_adds(sql, "SELECT pg_notify(c, p) FROM (VALUES ");
+    for (int i = 0; i < n; i++) {
+        buf_adds(sql, i == 0 ? "(" : ",(");
+        add_literal(sql, messages[i].channel);
+        buf_addc(sql, ',');
+        add_literal(sql, messages[i].payload);
+        buf_addc(sql, ')');
+    }
+    buf_adds(sql, ") x (c, p)");
+}
+
+/* False when it could not be told now. */
+static bool tell_all(struct listener *l, const char *sql)
+{
+    struct db *db = l->telling.db;
+
+    if (db == NULL)
+        return false;
+    bool told = db_is_alive(db) && db_run(db, sql, NULL) == ERR_OK;
+    if (!told)
+        link_complain(&l->telling, "notify", db_errmsg(db));
+    if (db_is_broken(db))
+        link_drop(&l->telling);
+    return told;
+}
+
 static void tell(struct listener *l)
 {
     static _Thread_local struct message messages[TELL_MAX];
     struct buf sql = BUF_INIT;
-    struct db *db = l->telling.db;
     int n = take_messages(l, messages);
 
     l->tell_at_ms = 0;
     l->told_ms = clock_ms();
     if (n == 0)
         return;
-    buf_adds(&sql, "SELECT pg_notify(c, p) FROM (VALUES ");
-    for (int i = 0; i < n; i++) {
-        buf_adds(&sql, i == 0 ? "(" : ",(");
-        add_literal(&sql, messages[i].channel);
-        buf_addc(&sql, ',');
-        add_literal(&sql, messages[i].payload);
-        buf_addc(&sql, ')');
-    }
-    buf_adds(&sql, ") x (c, p)");
-    bool told = db != NULL && !sql.failed && db_is_alive(db) &&
-                db_run(db, sql.text, NULL) == ERR_OK;
-    if (!told && db != NULL && !sql.failed)
-        link_complain(&l->telling, "notify", db_errmsg(db));
-    if (db != NULL && db_is_broken(db))
-        link_drop(&l->telling);
+    add_notify(&sql, messages, n);
+    bool told = !sql.failed && tell_all(l, sql.text);
     buf_release(&sql);
     /* What cannot be told is lost, and polling covers it; but our own nonce has to go out
      * before its absence means anything. */
