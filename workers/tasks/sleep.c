@@ -30,7 +30,7 @@ static enum job_result sleep_well(struct job_ctx *ctx)
         return job_failed(ctx, "bad_args", "seconds must be a number, 0 or more");
     while (slept < wanted) {
         double left_ms = (wanted - slept) * 1000;
-        int64_t piece_ms = left_ms < PIECE_MS ? (int64_t)left_ms + 1 : PIECE_MS;
+        int64_t piece_ms = left_ms < (double)PIECE_MS ? (int64_t)left_ms + 1 : PIECE_MS;
         if (!job_sleep(ctx, piece_ms)) /* the same as asking job_should_abort() */
             return job_aborted(ctx, "slept %.1f of %.1f seconds", slept, wanted);
         slept += (double)piece_ms / 1000;
