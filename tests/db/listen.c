@@ -17,7 +17,7 @@ enum { PATIENCE_MS = 15000 };
 struct ears {
     const char *url;
     pthread_mutex_t mutex;
-    char last[128];
+    char last[2][128]; /* of CHANNEL_READY; of CHANNEL_ABORT */
     int heard;
     atomic_int resyncs;
     bool tell_in_resync;
@@ -29,7 +29,8 @@ static void hear(void *arg, const char *channel, const char *payload, int sender
 
     (void)sender;
     pthread_mutex_lock(&e->mutex);
-    snprintf(e->last, sizeof e->last, "%s:%s", channel, payload);
+    snprintf(e->last[strcmp(channel, CHANNEL_ABORT) == 0], sizeof e->last[0], "%s:%s",
+             channel, payload);
     e->heard++;
     pthread_mutex_unlock(&e->mutex);
 }
@@ -60,7 +61,7 @@ static struct listener *open_listener(struct ears *e, bool listen)
 static bool has_heard(struct ears *e, const char *what)
 {
     pthread_mutex_lock(&e->mutex);
-    bool has = strcmp(e->last, what) == 0;
+    bool has = strcmp(e->last[0], what) == 0 || strcmp(e->last[1], what) == 0;
     pthread_mutex_unlock(&e->mutex);
     return has;
 }
