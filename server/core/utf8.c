@@ -22,17 +22,17 @@ static size_t len_of_four(const unsigned char *p, size_t left)
     return (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f) ? 0 : 4;
 }
 
-size_t utf8_len(const char *p, size_t left)
+size_t utf8_len(const char *text, size_t left)
 {
-    const unsigned char *c = (const unsigned char *)p;
+    const unsigned char *p = (const unsigned char *)text;
 
-    if (c[0] < 0x80)
+    if (p[0] < 0x80)
         return 1;
-    if (c[0] >= 0xc2 && c[0] <= 0xdf)
-        return left > 1 && follows(c[1]) ? 2 : 0;
-    if (c[0] >= 0xe0 && c[0] <= 0xef)
-        return len_of_three(c, left);
-    return c[0] >= 0xf0 && c[0] <= 0xf4 ? len_of_four(c, left) : 0;
+    if (p[0] >= 0xc2 && p[0] <= 0xdf)
+        return left > 1 && follows(p[1]) ? 2 : 0;
+    if (p[0] >= 0xe0 && p[0] <= 0xef)
+        return len_of_three(p, left);
+    return p[0] >= 0xf0 && p[0] <= 0xf4 ? len_of_four(p, left) : 0;
 }
 
 bool utf8_is_good(const char *text, size_t len)

@@ -2,6 +2,7 @@
  * that must never be executed: the oracle is one answer with the status of the table (0:
  * none at all), the end of the connection, and a handler that was not called. */
 #include "server/core/clock.h"
+#include "server/http/private.h"
 #include "tests/http/peer.h"
 #include "tests/http/server.h"
 
@@ -112,6 +113,10 @@ static const struct vector vectors[] = {
     V("a NUL that cuts a value", GET "Host: localhost\0.evil\r\n\r\n", 400),
     V("a NUL in another value", GET HOST "X: a\0b\r\n\r\n", 400),
     V("a line that begins with NUL", GET HOST "\0Content-Length: 44\r\n\r\n", 400),
+#if !MHD_TAKES_BARE_LF /* 0.9.75 leaves no trace of these: gate.c */
+    V("a NUL and a bare LF in a value", GET HOST "X: a\0\nY: b\r\n\r\n", 400),
+    V("a NUL and a bare LF for the empty line", GET HOST "\0\n", 400),
+#endif
     V("a folded value", GET HOST "X: a\r\n b\r\n\r\n", 400),
     V("a folded TE", POST "Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", 400),
     V("a folded CL", POST "Content-Length: 4\r\n\t4\r\n\r\n", 400),

@@ -231,6 +231,31 @@ Test(limits, slow_headers_are_cut_at_the_deadline)
     is_cut_in_time("GET /hello HTTP/1.1\r\n" HOST "X: ", "a", 408);
 }
 
+static void two_seconds(struct config *c)
+{
+    c->timeout_header_seconds = 2;
+}
+
+/* It runs from the connect: a request line that comes late buys the headers no time. */
+Test(limits, a_late_request_line_does_not_push_the_deadline_of_the_headers_back)
+{
+    struct pollfd p = {.events = POLLIN};
+    struct server s;
+    int status;
+
+    server_start(&s, two_seconds);
+    int64_t from_ms = clock_ms();
+    int fd = p.fd = peer_dial(s.port);
+    cr_assert_eq(poll(&p, 1, 1600), 0, "cut too early");
+    peer_say(fd, "GET /hello HTTP/1.1\r\n" HOST "X: ");
+    drip(fd, "a");
+    cr_assert_eq(peer_hear_all(fd, &status), 1);
+    cr_assert_eq(status, 408);
+    cr_assert_lt(clock_ms() - from_ms, 3300, "after %d ms", (int)(clock_ms() - from_ms));
+    close(fd);
+    server_stop(&s);
+}
+
 Test(limits, a_slow_request_line_is_cut_at_the_deadline)
 {
     is_cut_in_time("GET /", "a", 0);
@@ -277,16 +302,19 @@ static void four(struct config *c)
     c->connections_max = 4;
 }
 
+/* But not at once: a client may think for a moment between two requests. */
 Test(limits, those_who_say_nothing_make_room_when_the_server_is_full)
 {
     int silent[4];
     struct server s;
 
     server_start(&s, four);
+    int64_t from_ms = clock_ms();
     for (int i = 0; i < 4; i++)
         silent[i] = peer_dial(s.port);
     struct answer a = peer_ask(s.port, "GET /hello HTTP/1.1\r\n" HOST "\r\n");
     cr_assert_eq(a.status, 200);
+    cr_assert_geq(clock_ms() - from_ms, 900, "cut without a moment's patience");
     for (int i = 0; i < 4; i++)
         close(silent[i]);
     server_stop(&s);

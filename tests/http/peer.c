@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 5000, HEAD_MAX = 65536, BODY_MAX = 4 << 20 };
+enum { PATIENCE_MS = 8000, HEAD_MAX = 65536, BODY_MAX = 4 << 20 };
 
 static char head[HEAD_MAX], body[BODY_MAX];
 

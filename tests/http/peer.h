@@ -5,7 +5,7 @@
  *     peer_say(fd, "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n");
  *     cr_assert(peer_hear(fd, &a));
  *
- * Each read waits at most five seconds for the next byte. An answer is part of static
+ * Each read waits at most eight seconds for the next byte. An answer is part of static
  * memory, valid until the next one. */
 #ifndef BELAY_TESTS_HTTP_PEER_H
 #define BELAY_TESTS_HTTP_PEER_H

@@ -220,3 +220,40 @@ Test(waits, a_client_in_the_middle_of_everything_does_not_hold_up_the_stop)
     for (int i = 0; i < N; i++)
         close(fds[i]);
 }
+
+static void *close_it(void *arg)
+{
+    struct server *s = arg;
+
+    http_close(s->http);
+    return NULL;
+}
+
+/* The last moment: those who waited have just heard 503, and one more body ends. Were it
+ * to wait now, libmicrohttpd would end the process. */
+Test(waits, nothing_begins_to_wait_when_the_waiting_has_been_ended)
+{
+    struct server s;
+    struct answer a;
+    pthread_t closer;
+
+    server_start(&s, NULL);
+    int held = peer_dial(s.port), late = peer_dial(s.port);
+    peer_say(held, HOLD);
+    server_expect(&s.waiting, 1);
+    peer_say(late, "GET /hold HTTP/1.1\r\n" HOST
+                   "Content-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+    cr_assert(peer_hear(late, &a));
+    cr_assert_eq(a.status, 100);
+    cr_assert_eq(pthread_create(&closer, NULL, close_it, &s), 0);
+    cr_assert(peer_hear(held, &a));
+    cr_assert_eq(a.status, 503);
+    peer_say(late, "{}");
+    cr_assert(peer_hear(late, &a));
+    cr_assert_eq(a.status, 503);
+    cr_assert_eq(atomic_load(&s.waiting), 1, "it began to wait");
+    pthread_join(closer, NULL);
+    close(held);
+    close(late);
+    server_free(&s);
+}
