@@ -95,7 +95,7 @@ measure_latency() {
     latency_rows "enqueue sent to task started, idle, same node" 1 3 start "$(n 1000)" "$port_a"
     latency_rows "abort sent to seen by the task, same node" 1 3 abort "$(n 500)" "$port_a"
     serve latency --concurrency 0
-    latency_rows "abort sent to seen by the task, another node" 2 6 abort "$(n 500)" "$port_a" "$port"
+    latency_rows "abort sent to seen by the task, another node" 2 6 abort "$(n 200)" "$port_a" "$port"
     stop_node "$node"
     stop_node "$node_a"
 }
