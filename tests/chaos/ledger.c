@@ -26,6 +26,8 @@ enum {
     MARGIN_MS = 1500,                    /* for a busy machine */
     BACK_MS = 5000,                      /* from the database to the service */
     ANSWER_MS = 2500,                    /* for a 503 */
+    BUSY_JOBS = 2,                       /* that a node should have when it is frozen */
+    BUSY_LOOKS = 200,
 };
 
 struct chaos {
@@ -66,11 +68,25 @@ static void kill_rounds(struct chaos *c)
 
 /* -- stop ---------------------------------------------------------------------------- */
 
+/* Until the node has several jobs, so that some of them run when it is frozen. */
+static void wait_until_it_has_jobs(struct chaos *c, int node)
+{
+    char sql[256];
+
+    snprintf(sql, sizeof sql,
+             "SELECT coalesce(sum(cardinality(l.job_ids)), 0) FROM belay.leases l"
+             " JOIN belay.workers w ON w.id = l.worker_id WHERE w.pid = %d",
+             (int)c->w.node[node]);
+    for (int i = 0; i < BUSY_LOOKS && world_count(&c->w, sql) < BUSY_JOBS; i++)
+        sleep_between(10, 20);
+}
+
 static void stop_rounds(struct chaos *c)
 {
     start_nodes(c, 2);
     for (int i = 0; i < c->rounds; i++) {
         sleep_between(400, 900);
+        wait_until_it_has_jobs(c, 1);
         kill(c->w.node[1], SIGSTOP);
         c->interruptions++;
         sleep_between(LEASE_SECONDS * 1000 + SWEEP_MS + 200,
