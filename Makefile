@@ -39,7 +39,7 @@ GEN_C := $(BUILD)/gen/sql_texts.c $(BUILD)/gen/migrations.c $(BUILD)/gen/routes.
 
 MAIN := server/main.c
 SOURCES := $(filter-out $(MAIN),$(wildcard server/core/*.c server/http/*.c server/cli/*.c db/*.c \
-           workers/*.c workers/tasks/*.c handlers/*.c))
+           workers/*.c workers/async/*.c workers/tasks/*.c handlers/*.c))
 OBJECTS := $(SOURCES:%.c=$(OUT)/obj/%.o) $(GEN_C:$(BUILD)/%.c=$(OUT)/obj/%.o)
 MAIN_OBJECT := $(MAIN:%.c=$(OUT)/obj/%.o)
 
@@ -107,7 +107,7 @@ test: deps-test ## build and run the whole test suite
 install: all ## install into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include/belay
 	install -m 755 $(OUT)/belay $(DESTDIR)$(PREFIX)/bin/belay
-	install -m 644 workers/task.h $(DESTDIR)$(PREFIX)/include/belay/task.h
+	install -m 644 workers/task.h workers/await.h $(DESTDIR)$(PREFIX)/include/belay/
 	if [ -e docs/belay.1 ]; then install -D -m 644 docs/belay.1 $(DESTDIR)$(PREFIX)/share/man/man1/belay.1; fi
 PREFIX ?= /usr/local
 
@@ -150,7 +150,7 @@ $(foreach folder,$(TEST_FOLDERS),$(eval $(call test_binary,$(folder))))
 
 # -- quality -------------------------------------------------------------------------------------------
 
-HAND_WRITTEN := $(wildcard server/*.[ch] server/*/*.[ch] db/*.[ch] workers/*.[ch] workers/tasks/*.[ch] \
+HAND_WRITTEN := $(wildcard server/*.[ch] server/*/*.[ch] db/*.[ch] workers/*.[ch] workers/async/*.[ch] workers/tasks/*.[ch] \
                 handlers/*.[ch] openapi/*.[ch] bench/*.[ch] tests/*/*.[ch])
 CLANG_FORMAT := $(firstword $(shell command -v clang-format-14 clang-format 2>/dev/null) clang-format)
 

@@ -177,6 +177,8 @@ static void raise_flag(struct abort_watch *w)
         return;
     atomic_store_explicit(&w->slot->cell->requested, 1 + (uint32_t)w->cause,
                           memory_order_release);
+    if (w->slot->told != NULL)
+        w->slot->told(w->slot);
     if (w->slot->fd >= 0 && write(w->slot->fd, &one, sizeof one) < 0)
         return; /* full: it is readable already */
 }

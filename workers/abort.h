@@ -26,11 +26,13 @@ enum { ABORT_TOMBSTONE_MS = 60000 };
 
 struct abort_table;
 
-/* What a thread that runs jobs has: its cell, and a descriptor that becomes readable with
- * the request (-1 until somebody asks for it). */
+/* What a job that runs has: its cell, and a descriptor that becomes readable with the
+ * request (-1 until somebody asks for it). Threads have theirs for their life. */
 struct abort_slot {
     struct abort_cell *cell;
     int fd;
+    /* NULL, or called with each request, also a repeated one, under the table's lock. */
+    void (*told)(struct abort_slot *slot);
 };
 
 /* One claimed job. The first part is the caller's, set before abort_watch_begin(). */

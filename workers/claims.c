@@ -14,7 +14,12 @@ enum {
     WEIGHT = 16, /* of the past against the newest job */
     MOST =
         1000, /* in one claim: as many as end in one batch, so that a lease ends whole */
+    SHARE_WEIGHT = 64, /* of the past against the newest job, in the share of a kind */
 };
+
+/* A node that sees no async job is one that has none; and no kind is believed to be gone
+ * for good. */
+static const double NOTABLE_SHARE = 1.0 / 1024, LEAST_SHARE = 1.0 / 64;
 
 /* Moved by every look, also by one that claims nothing: a node without a free thread
  * would look again and again. */
@@ -45,26 +50,69 @@ static bool may_claim(const struct node *node)
            clock_ms() < atomic_load(&node->sure_until_ms);
 }
 
-int claims_size(const struct claims *c, int n_local, int *out_sure)
+/* What threads may take: at once, and ahead of that. */
+struct room {
+    int64_t free, ahead, all;
+};
+
+static struct room sync_room(const struct claims *c, int n_local)
 {
     const struct config *config = c->node->options.config;
-    int64_t threads = config->concurrency, ahead = 0;
+    int64_t threads = config->concurrency;
+    struct room room = {.free = threads > n_local ? threads - n_local : 0};
 
+    if (c->average_us > 0 && c->average_us < CLAIM_AHEAD_MS * US_PER_MS)
+        room.ahead = threads * CLAIM_AHEAD_MS * US_PER_MS / c->average_us;
+    if (room.ahead > config->prefetch)
+        room.ahead = config->prefetch;
+    room.all = threads + room.ahead - n_local;
+    return room;
+}
+
+static double least(double a, double b)
+{
+    return a < b ? a : b;
+}
+
+/* So many that neither kind is expected to have more than its room. A kind that has none
+ * must not keep the other from what stands behind: a few of it are claimed all the same,
+ * and go back when they are late. */
+static int mixed_size(const struct claims *c, const struct room *sync,
+                      const struct claims_local *local, int *out_sure)
+{
+    const struct config *config = c->node->options.config;
+    int64_t spare = config->concurrency;
+    int64_t of_async = config->async_concurrency - local->async;
+    int64_t of_sync = sync->free > 0 || sync->all > sync->ahead / 2 ? sync->all : 0;
+
+    if (of_sync <= 0 && of_async > 0)
+        of_sync = sync->all + spare;
+    else if (of_async <= 0 && sync->free > 0)
+        of_async = of_async + spare;
+    if (of_sync <= 0 || of_async <= 0)
+        return 0;
+    double share = least(c->async_share, 1 - LEAST_SHARE);
+    double n =
+        least(MOST, least((double)of_async / share, (double)of_sync / (1 - share)));
+    *out_sure = (int)least(n, (double)sync->free + n * share);
+    return n < 1 ? 1 : (int)n;
+}
+
+int claims_size(const struct claims *c, const struct claims_local *local, int *out_sure)
+{
     *out_sure = 0;
     if (!c->more || clock_ms() < c->at_ms || !may_claim(c->node))
         return 0;
-    if (c->average_us > 0 && c->average_us < CLAIM_AHEAD_MS * US_PER_MS)
-        ahead = threads * CLAIM_AHEAD_MS * US_PER_MS / c->average_us;
-    if (ahead > config->prefetch)
-        ahead = config->prefetch;
-    if (threads > n_local)
-        *out_sure = (int)threads - n_local;
-    int64_t room = threads + ahead - n_local;
-    if (room > MOST)
-        room = MOST;
+    struct room room = sync_room(c, local->sync);
+    if (c->async_share >= NOTABLE_SHARE && c->node->options.config->concurrency > 0)
+        return mixed_size(c, &room, local, out_sure);
+    if (room.all > MOST)
+        room.all = MOST;
+    *out_sure = (int)room.free;
     /* Half empty is soon enough: a statement for each job that ends would be the price.
      */
-    return *out_sure > 0 || room > ahead / 2 || room == MOST ? (int)room : 0;
+    return room.free > 0 || room.all > room.ahead / 2 || room.all == MOST ? (int)room.all
+                                                                          : 0;
 }
 
 void claims_prepare(struct claims *c, int n, int sure, struct claim *out)
@@ -128,6 +176,7 @@ void claims_take(struct claims *c, const struct claim *claim, const struct db_ro
             abort(); /* claimed, and nowhere to keep it: the lease brings it back */
         watch(c->node, job, claim->worker_id);
         marks_saw(&c->marks, job->priority, job->id);
+        c->async_share += ((job_is_async(job) ? 1 : 0) - c->async_share) / SHARE_WEIGHT;
         job_list_add(out_jobs, job);
     }
     marks_note(&c->marks, claim->full, clock_us() - claim->began_us, clock_ms());
@@ -139,7 +188,7 @@ void claims_take(struct claims *c, const struct claim *claim, const struct db_ro
 
 void claims_learn(struct claims *c, const struct job *job)
 {
-    if (job->started_us == 0)
+    if (job->started_us == 0 || job_is_async(job))
         return;
     int64_t took_us = job->ended_us - job->started_us + 1;
     c->average_us = c->average_us == 0

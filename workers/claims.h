@@ -9,6 +9,10 @@
  * CLAIM_AHEAD_MS, as far as the jobs that ended lately tell. A job that was claimed ahead
  * and waits for longer than CLAIM_LATE_MS goes back to the others.
  *
+ * A claim cannot ask for one kind of task. So that neither threads nor loop get more than
+ * they have room for, it asks for as many as the share of async jobs among those that
+ * came lately lets expect.
+ *
  * All of it belongs to the dispatcher's thread. */
 #ifndef BELAY_WORKERS_CLAIMS_H
 #define BELAY_WORKERS_CLAIMS_H
@@ -19,6 +23,11 @@
 
 struct node;
 
+/* How many jobs this node has that have not ended, for threads and for the loop. */
+struct claims_local {
+    int sync, async;
+};
+
 enum { CLAIM_AHEAD_MS = 100, CLAIM_LATE_MS = 500, CLAIM_PARAMS = 5 };
 
 struct claims {
@@ -27,7 +36,8 @@ struct claims {
     bool more;          /* there may be jobs that nobody has claimed */
     int64_t at_ms;      /* but nothing is found before then */
     int64_t poll_at_ms; /* when to look although nobody said anything */
-    int64_t average_us; /* of the jobs that ended lately; 0: not known */
+    int64_t average_us; /* of the sync jobs that ended lately; 0: not known */
+    double async_share; /* of the jobs that were claimed lately: 0..1 */
 };
 
 /* One claim under way. */
@@ -44,9 +54,8 @@ struct claim {
 void claims_wake(struct claims *c);
 /* The same where its time has come. */
 void claims_wake_if_due(struct claims *c);
-/* How many to claim, 0: none now; out_sure: how many of them start at once. n_local: how
- * many this node has that have not ended. */
-int claims_size(const struct claims *c, int n_local, int *out_sure);
+/* How many to claim, 0: none now; out_sure: how many of them start at once. */
+int claims_size(const struct claims *c, const struct claims_local *local, int *out_sure);
 void claims_prepare(struct claims *c, int n, int sure, struct claim *out);
 void claim_release(struct claim *claim);
 /* Makes jobs of the rows, watched for aborts, in out_jobs. woken: somebody said that

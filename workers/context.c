@@ -70,6 +70,10 @@ int job_abort_fd(struct job_ctx *ctx)
 
 bool job_sleep(struct job_ctx *ctx, int64_t ms)
 {
+    int e = await_sleep(ctx, ms, JOB_FOREVER);
+
+    if (e != JOB_NO_ASYNC)
+        return e == JOB_OK;
     struct pollfd p = {.fd = job_abort_fd(ctx), .events = POLLIN};
     int64_t end_ms = clock_ms() + ms, left_ms = ms;
 
@@ -201,4 +205,33 @@ enum job_result job_retry_in(struct job_ctx *ctx, double seconds, const char *fo
 void job_set_killed(struct job_ctx *ctx)
 {
     ctx->killed = true;
+}
+
+/* -- deferred ------------------------------------------------------------------------ */
+
+struct deferred {
+    struct deferred *next;
+    void (*fn)(struct job_ctx *ctx, void *arg);
+    void *arg;
+};
+
+bool job_defer(struct job_ctx *ctx, void (*fn)(struct job_ctx *ctx, void *arg), void *arg)
+{
+    struct deferred *d = malloc(sizeof *d);
+
+    if (d == NULL)
+        return false;
+    *d = (struct deferred){.next = ctx->deferred, .fn = fn, .arg = arg};
+    ctx->deferred = d;
+    return true;
+}
+
+void context_run_deferred(struct job_ctx *ctx)
+{
+    while (ctx->deferred != NULL) {
+        struct deferred d = *ctx->deferred;
+        free(ctx->deferred);
+        ctx->deferred = d.next;
+        d.fn(ctx, d.arg);
+    }
 }

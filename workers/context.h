@@ -17,6 +17,10 @@ struct job_ctx {
     char *result, *kind, *message; /* JSON; a word; words */
     int64_t result_len, retry_ms;
     bool bad_result, killed;
+    struct deferred *deferred; /* the last one first */
 };
+
+/* Calls what job_defer() was given, the last one first; it may defer more. */
+void context_run_deferred(struct job_ctx *ctx);
 
 #endif

@@ -18,6 +18,7 @@
 #include "workers/claims.h"
 #include "workers/ends.h"
 #include "workers/parts.h"
+#include "workers/reports.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -26,8 +27,6 @@
 
 enum {
     ENDS_MOST = 1000, /* in one batch */
-    STAGES_MOST = 256,
-    PROGRESS_MOST = 256,
     TIMEOUT_MS = 2000,
     LATE_LOOK_MS = 100,
 };
@@ -36,11 +35,11 @@ struct dispatcher {
     struct node *node;
     pthread_t thread;
     struct monitor monitor;
-    struct job_list ends; /* under monitor: to be written */
-    int n_local;          /* under monitor: claimed, and not in `ends` yet */
-    int n_unwritten;      /* under monitor: in `ends` or being written */
-    unsigned wakes;       /* under monitor */
-    bool poked, stopping; /* under monitor */
+    struct job_list ends;      /* under monitor: to be written */
+    struct claims_local local; /* under monitor: claimed, and not in `ends` yet */
+    int n_unwritten;           /* under monitor: in `ends` or being written */
+    unsigned wakes;            /* under monitor */
+    bool poked, stopping;      /* under monitor */
 
     /* the thread's own */
     struct link link;
@@ -69,11 +68,17 @@ void dispatcher_poke(struct dispatcher *d)
     monitor_unlock(&d->monitor);
 }
 
+/* Under monitor. */
+static int *local_of(struct dispatcher *d, const struct job *job)
+{
+    return job_is_async(job) ? &d->local.async : &d->local.sync;
+}
+
 void dispatcher_end(struct dispatcher *d, struct job *job)
 {
     monitor_lock(&d->monitor);
     job_list_add(&d->ends, job);
-    d->n_local--;
+    *local_of(d, job) -= 1;
     d->n_unwritten++;
     if (d->ends.n == 1)
         monitor_signal(&d->monitor);
@@ -99,40 +104,6 @@ int dispatcher_unwritten(struct dispatcher *d)
 bool dispatcher_is_up(struct dispatcher *d)
 {
     return link_is_up(&d->link);
-}
-
-/* -- stages and progress ------------------------------------------------------------- */
-
-static void write_stages(struct dispatcher *d)
-{
-    struct abort_stage stages[STAGES_MOST];
-    struct db_rows rows;
-    int n;
-
-    while ((n = abort_take_stages(d->node->aborts, stages, STAGES_MOST)) > 0) {
-        if (ends_write_stages(d->link.db, stages, n, &rows) != ERR_OK) {
-            link_complain(&d->link, "abort_stages", db_errmsg(d->link.db));
-            return; /* the receipt's end tells the times once more */
-        }
-        db_rows_free(&rows);
-    }
-}
-
-static void write_progress(struct dispatcher *d)
-{
-    static _Thread_local struct progress reports[PROGRESS_MOST];
-    struct db_rows rows;
-    int n;
-
-    if (progress_due_ms(d->node->progress) > clock_ms())
-        return;
-    while ((n = progress_take(d->node->progress, reports, PROGRESS_MOST)) > 0) {
-        if (ends_write_progress(d->link.db, reports, n, &rows) != ERR_OK) {
-            link_complain(&d->link, "job_progress", db_errmsg(d->link.db));
-            return; /* the next report tells more */
-        }
-        db_rows_free(&rows);
-    }
 }
 
 /* -- writing ends -------------------------------------------------------------------- */
@@ -225,10 +196,11 @@ static void take_claim(struct dispatcher *d, const struct claim *claim,
     monitor_unlock(&d->monitor);
     claims_take(&d->claims, claim, rows, woken, &jobs);
     monitor_lock(&d->monitor);
-    d->n_local += jobs.n;
+    for (const struct job *job = jobs.first; job != NULL; job = job->next)
+        *local_of(d, job) += 1;
     monitor_unlock(&d->monitor);
     if (jobs.n > 0)
-        pool_give(d->node->pool, &jobs);
+        runs_give(d->node, &jobs);
 }
 
 /* Ends and the next claim, in one transaction. */
@@ -240,9 +212,10 @@ static void write_and_claim(struct dispatcher *d)
 
     monitor_lock(&d->monitor);
     unsigned wakes = d->wakes;
-    int n_local = d->n_local, sure;
+    struct claims_local local = d->local;
+    int sure;
     monitor_unlock(&d->monitor);
-    int n = claims_size(&d->claims, n_local, &sure);
+    int n = claims_size(&d->claims, &local, &sure);
     if (n > 0)
         claims_prepare(&d->claims, n, sure, &claim);
     else if (d->writing.n == 0)
@@ -272,13 +245,13 @@ static void give_back_late(struct dispatcher *d)
         return;
     d->late_at_ms = now_ms + LATE_LOOK_MS;
     bool draining = atomic_load(&d->node->draining);
-    pool_take_waiting(d->node->pool,
-                      draining ? INT64_MAX : clock_us() - CLAIM_LATE_MS * US_PER_MS,
-                      &late);
-    if (late.n > 0 && !draining)
-        claims_learn_late(&d->claims);
-    for (struct job *job = late.first; job != NULL; job = job->next)
+    runs_take_waiting(
+        d->node, draining ? INT64_MAX : clock_us() - CLAIM_LATE_MS * US_PER_MS, &late);
+    for (struct job *job = late.first; job != NULL; job = job->next) {
         job->fate = FATE_UNSTARTED;
+        if (!draining && !job_is_async(job))
+            claims_learn_late(&d->claims);
+    }
     dispatcher_end_all(d, &late);
 }
 
@@ -311,12 +284,13 @@ static int64_t earlier(int64_t a, int64_t b)
 /* When the thread has something to do that nobody will tell it. Under monitor. */
 static int64_t next_look_ms(struct dispatcher *d)
 {
+    const struct config *config = d->node->options.config;
     int64_t at_ms = claims_next_ms(&d->claims);
 
     if (d->link.db == NULL)
         return d->link.next_try_ms;
     at_ms = earlier(at_ms, progress_due_ms(d->node->progress));
-    if (d->n_local > d->node->options.config->concurrency)
+    if (d->local.sync > config->concurrency || d->local.async > config->async_concurrency)
         at_ms = earlier(at_ms, d->late_at_ms);
     return at_ms;
 }
@@ -335,7 +309,7 @@ static void wait_for_news(struct dispatcher *d)
 
     monitor_lock(&d->monitor);
     bool busy = d->link.db != NULL &&
-                (d->writing.n > 0 || claims_size(&d->claims, d->n_local, &sure) > 0);
+                (d->writing.n > 0 || claims_size(&d->claims, &d->local, &sure) > 0);
     while (!busy && !has_news(d, d->seen_wakes)) {
         if (!monitor_wait(&d->monitor, next_look_ms(d)))
             break;
@@ -382,9 +356,9 @@ static void work(struct dispatcher *d)
     recover(d);
     give_back_late(d);
     if (!db_is_broken(d->link.db) && abort_has_stages(d->node->aborts))
-        write_stages(d);
+        reports_write_stages(&d->link, d->node->aborts);
     if (!db_is_broken(d->link.db))
-        write_progress(d);
+        reports_write_progress(&d->link, d->node->progress);
     take_ends(d);
     if (!db_is_broken(d->link.db))
         write_and_claim(d);

@@ -58,7 +58,7 @@ static bool ask(struct janitor *j, enum sql sql, const struct db_value *values,
 static void be_sure_until(struct janitor *j, int64_t ms)
 {
     atomic_store(&j->node->sure_until_ms, ms);
-    pool_poke(j->node->pool);
+    runs_poke(j->node);
 }
 
 static void register_worker(struct janitor *j)
@@ -92,7 +92,7 @@ static void give_up_worker(struct janitor *j, int64_t worker_id)
     int running;
 
     atomic_store(&j->node->worker_id, 0);
-    pool_take_waiting(j->node->pool, INT64_MAX, &waiting);
+    runs_take_waiting(j->node, INT64_MAX, &waiting);
     for (struct job *job = waiting.first; job != NULL; job = job->next)
         job->fate = FATE_UNSTARTED; /* the fence will refuse it */
     log_warn("worker_heartbeat", "worker=%" PRId64 " lost=true waiting=%d hint=%s",
@@ -108,7 +108,7 @@ static void give_up_worker(struct janitor *j, int64_t worker_id)
 static void heartbeat(struct janitor *j)
 {
     int64_t worker_id = atomic_load(&j->node->worker_id), sent_ms = clock_ms();
-    struct pool_count count = pool_count(j->node->pool);
+    struct pool_count count = runs_count(j->node);
     struct db_value values[] = {db_int(worker_id), db_int(count.running)};
     struct db_rows rows;
 
@@ -263,7 +263,7 @@ static bool is_wanted(struct janitor *j, enum chore chore)
 {
     if (chore != ABORTS)
         return true;
-    struct pool_count count = pool_count(j->node->pool);
+    struct pool_count count = runs_count(j->node);
     return count.running + count.waiting > 0;
 }
 

@@ -1,3 +1,6 @@
+/* Lists with both ends, and jobs that are one block of memory with their texts. Lists
+ * that wait are kept in order by looking from the end, where what was claimed last mostly
+ * belongs. Rejected: a heap (jobs are also taken out of the middle). */
 #include "workers/job.h"
 
 #include "server/core/clock.h"
@@ -55,6 +58,57 @@ void job_list_move(struct job_list *to, struct job_list *from)
     to->last = from->last;
     to->n += from->n;
     *from = (struct job_list){.n = 0};
+}
+
+/* -- jobs that wait ------------------------------------------------------------------ */
+
+static bool comes_before(const struct job *a, const struct job *b)
+{
+    return a->priority != b->priority ? a->priority > b->priority : a->id < b->id;
+}
+
+/* From the end: what was claimed last mostly belongs there. */
+void job_list_insert(struct job_list *l, struct job *job)
+{
+    struct job *after = l->last;
+
+    while (after != NULL && comes_before(job, after))
+        after = after->previous;
+    if (after == l->last) {
+        job_list_add(l, job);
+        return;
+    }
+    job->previous = after;
+    job->next = after != NULL ? after->next : l->first;
+    job->next->previous = job;
+    if (after != NULL)
+        after->next = job;
+    else
+        l->first = job;
+    l->n++;
+}
+
+struct job *job_list_take_id(struct job_list *l, int64_t id)
+{
+    struct job *job = l->first;
+
+    while (job != NULL && job->id != id)
+        job = job->next;
+    if (job != NULL)
+        job_list_remove(l, job);
+    return job;
+}
+
+void job_list_take_old(struct job_list *l, int64_t claimed_before_us,
+                       struct job_list *out)
+{
+    for (struct job *job = l->first, *next; job != NULL; job = next) {
+        next = job->next;
+        if (job->claimed_us >= claimed_before_us)
+            continue;
+        job_list_remove(l, job);
+        job_list_add(out, job);
+    }
 }
 
 /* -- a claimed job ------------------------------------------------------------------- */

@@ -52,6 +52,18 @@ void job_list_add(struct job_list *l, struct job *job);
 void job_list_remove(struct job_list *l, struct job *job);
 struct job *job_list_take(struct job_list *l); /* the first, or NULL */
 void job_list_move(struct job_list *to, struct job_list *from);
+/* Lists of jobs that wait to be started, in the order in which they are. */
+void job_list_insert(struct job_list *l, struct job *job);
+struct job *job_list_take_id(struct job_list *l, int64_t id); /* or NULL */
+/* All that were claimed before then, by clock_us(). */
+void job_list_take_old(struct job_list *l, int64_t claimed_before_us,
+                       struct job_list *out);
+
+/* Whether it runs on the loop, and not on a thread of the pool. */
+static inline bool job_is_async(const struct job *job)
+{
+    return job->task != NULL && job->task->kind == TASK_ASYNC;
+}
 
 /* A row of job_claim.sql as a job; NULL when there is no memory. */
 struct job *job_of_row(const struct db_rows *rows, int row);

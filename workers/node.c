@@ -56,6 +56,8 @@ static enum err open_parts(struct node *node)
     if (e == ERR_OK)
         e = pool_open(node, &node->pool);
     if (e == ERR_OK)
+        e = async_open(node, &node->async);
+    if (e == ERR_OK)
         e = janitor_open(node, &node->janitor);
     if (e == ERR_OK)
         e = dispatcher_start(node->dispatcher);
@@ -106,7 +108,7 @@ void node_deliver(struct node *node, const struct abort_order *order)
 {
     enum abort_reached reached = abort_request(node->aborts, order);
     struct job *job =
-        reached == ABORT_WAITING ? pool_take_out(node->pool, order->job_id) : NULL;
+        reached == ABORT_WAITING ? runs_take_out(node, order->job_id) : NULL;
 
     if (job != NULL) {
         job->fate = FATE_UNSTARTED; /* its open receipt cancels it */
@@ -138,7 +140,7 @@ const struct task *node_task(const struct node *node, const char *name)
 
 void node_status(struct node *node, struct node_status *out)
 {
-    struct pool_count count = pool_count(node->pool);
+    struct pool_count count = runs_count(node);
 
     *out = (struct node_status){
         .database_up = dispatcher_is_up(node->dispatcher) && janitor_is_up(node->janitor),
@@ -164,11 +166,11 @@ void node_drain(struct node *node)
 static int wait_for_running(struct node *node, int64_t ms)
 {
     int64_t end_ms = clock_ms() + ms;
-    struct pool_count count = pool_count(node->pool);
+    struct pool_count count = runs_count(node);
 
     while (count.running > 0 && clock_ms() < end_ms) {
         sleep_ms(LOOK_MS);
-        count = pool_count(node->pool);
+        count = runs_count(node);
     }
     return count.running;
 }
@@ -191,6 +193,7 @@ int node_close(struct node *node)
         dispatcher_poke(node->dispatcher);
     int left = wait_for_running(node, grace_ms + CLOSE_MARGIN_MS);
     bool all = pool_close(node->pool);
+    all = async_close(node->async) && all;
     wait_for_writes(node);
     dispatcher_close(node->dispatcher);
     janitor_close(
@@ -200,6 +203,7 @@ int node_close(struct node *node)
                */
         return left;
     pool_free(node->pool);
+    async_free(node->async);
     dispatcher_free(node->dispatcher);
     janitor_free(node->janitor);
     progress_board_free(node->progress);

@@ -3,7 +3,8 @@
  *     listener -> janitor -> abort table -> running tasks
  *     dispatcher -> pool -> runner -> dispatcher
  *
- * Threads: the pool's, the dispatcher's, the janitor's, the listener's. The parts call
+ * Threads: the pool's, the loop's, the dispatcher's, the janitor's, the listener's. The
+ * parts call
  * each other's functions, each of which takes its own lock and blocks on nothing else.
  * Locks never nest. */
 #ifndef BELAY_WORKERS_PARTS_H
@@ -22,6 +23,7 @@ struct node {
     struct abort_table *aborts;
     struct progress_board *progress;
     struct pool *pool;
+    struct async *async;
     struct dispatcher *dispatcher;
     struct janitor *janitor;
     struct listener *listener;
@@ -45,7 +47,7 @@ struct job *pool_take_out(struct pool *p, int64_t job_id);
 /* All jobs that have not started and were claimed before that clock_us(). */
 void pool_take_waiting(struct pool *p, int64_t claimed_before_us, struct job_list *out);
 struct pool_count {
-    int threads, running, waiting;
+    int threads, running, waiting; /* threads: how many can run at a time */
 };
 struct pool_count pool_count(struct pool *p);
 /* sure_until_ms has moved: threads that held back may start. */
@@ -53,6 +55,31 @@ void pool_poke(struct pool *p);
 /* Ends the threads that are idle; false when one still runs a job. */
 bool pool_close(struct pool *p);
 void pool_free(struct pool *p); /* after dispatcher and janitor, which ask it */
+
+/* -- async: the loop that runs async jobs -------------------------------------------- */
+
+struct async;
+enum err async_open(struct node *node, struct async **out_async) MUST_CHECK;
+/* The same as the pool's functions of the same name. */
+void async_give(struct async *a, struct job_list *jobs);
+struct job *async_take_out(struct async *a, int64_t job_id);
+void async_take_waiting(struct async *a, int64_t claimed_before_us, struct job_list *out);
+struct pool_count async_count(struct async *a);
+void async_poke(struct async *a);
+bool async_close(struct async *a);
+void async_free(struct async *a);
+
+/* -- runs: pool and loop as one ------------------------------------------------------ */
+
+/* Each job goes where its task's kind says. */
+void runs_give(struct node *node, struct job_list *jobs);
+struct job *runs_take_out(struct node *node, int64_t job_id);
+void runs_take_waiting(struct node *node, int64_t claimed_before_us,
+                       struct job_list *out);
+struct pool_count runs_count(struct node *node);
+void runs_poke(struct node *node);
+/* False while it drains, or may have lost its jobs. */
+bool runs_may_start(const struct node *node);
 
 /* -- dispatcher: claims and writes ends ---------------------------------------------- */
 

@@ -22,46 +22,13 @@ struct pool {
     int next_slot; /* under monitor */
 };
 
-/* -- waiting jobs; under monitor ----------------------------------------------------- */
-
-static bool comes_before(const struct job *a, const struct job *b)
-{
-    return a->priority != b->priority ? a->priority > b->priority : a->id < b->id;
-}
-
-/* From the end: what was claimed last mostly belongs there. */
-static void insert(struct job_list *l, struct job *job)
-{
-    struct job *after = l->last;
-
-    while (after != NULL && comes_before(job, after))
-        after = after->previous;
-    if (after == l->last) {
-        job_list_add(l, job);
-        return;
-    }
-    job->previous = after;
-    job->next = after != NULL ? after->next : l->first;
-    job->next->previous = job;
-    if (after != NULL)
-        after->next = job;
-    else
-        l->first = job;
-    l->n++;
-}
-
-static bool may_start(const struct pool *p)
-{
-    return clock_ms() < atomic_load(&p->node->sure_until_ms);
-}
-
 /* -- the threads --------------------------------------------------------------------- */
 
 /* Waits for a job; NULL: the pool ends. Under monitor. */
 static struct job *next_job(struct pool *p)
 {
     while (!p->stopping) {
-        if (p->waiting.n > 0 && may_start(p))
+        if (p->waiting.n > 0 && runs_may_start(p->node))
             return job_list_take(&p->waiting);
         p->n_idle++;
         /* With jobs that wait it is held back until a heartbeat is answered. */
@@ -131,7 +98,7 @@ void pool_give(struct pool *p, struct job_list *jobs)
 
     monitor_lock(&p->monitor);
     while ((job = job_list_take(jobs)) != NULL)
-        insert(&p->waiting, job);
+        job_list_insert(&p->waiting, job);
     int wanted = p->waiting.n < p->n_idle ? p->waiting.n : p->n_idle;
     for (int i = 0; i < wanted; i++)
         monitor_signal(&p->monitor);
@@ -141,11 +108,7 @@ void pool_give(struct pool *p, struct job_list *jobs)
 struct job *pool_take_out(struct pool *p, int64_t job_id)
 {
     monitor_lock(&p->monitor);
-    struct job *job = p->waiting.first;
-    while (job != NULL && job->id != job_id)
-        job = job->next;
-    if (job != NULL)
-        job_list_remove(&p->waiting, job);
+    struct job *job = job_list_take_id(&p->waiting, job_id);
     monitor_unlock(&p->monitor);
     return job;
 }
@@ -153,13 +116,7 @@ struct job *pool_take_out(struct pool *p, int64_t job_id)
 void pool_take_waiting(struct pool *p, int64_t claimed_before_us, struct job_list *out)
 {
     monitor_lock(&p->monitor);
-    for (struct job *job = p->waiting.first, *next; job != NULL; job = next) {
-        next = job->next;
-        if (job->claimed_us >= claimed_before_us)
-            continue;
-        job_list_remove(&p->waiting, job);
-        job_list_add(out, job);
-    }
+    job_list_take_old(&p->waiting, claimed_before_us, out);
     monitor_unlock(&p->monitor);
 }
 

@@ -110,33 +110,50 @@ static void log_end(const struct job *job)
                  log_quoted(job->message != NULL ? job->message : job->error));
 }
 
-static void run_task(struct job_ctx *ctx)
+bool run_begin(struct job_ctx *ctx, struct node *node, struct job *job,
+               struct abort_slot *slot)
+{
+    *ctx = (struct job_ctx){.head = {.cell = slot->cell}, .node = node, .job = job};
+    if (!abort_watch_start(node->aborts, &job->watch, slot)) {
+        end_with(job, FATE_UNSTARTED, "todo"); /* its open receipt cancels it */
+        return false;
+    }
+    job->started_us = clock_us();
+    return true;
+}
+
+void run_end(struct job_ctx *ctx, enum job_result result)
 {
     struct job *job = ctx->job;
 
-    job->started_us = clock_us();
-    enum job_result result =
-        job->task != NULL
-            ? job->task->run(ctx)
-            : job_failed(ctx, "unknown_task", "this node has no task %s", job->task_name);
     job->ended_us = clock_us();
     conclude(ctx, result);
     progress_hurry(ctx->node->progress, job);
     log_end(job);
+    abort_watch_stop(ctx->node->aborts, &job->watch, &job->delivered_us,
+                     &job->acknowledged_us);
+    free(ctx->result);
+    free(ctx->kind);
+    free(ctx->message);
+}
+
+static enum job_result run_task(struct job_ctx *ctx)
+{
+    const struct job *job = ctx->job;
+
+    if (job->task == NULL)
+        return job_failed(ctx, "unknown_task", "this node has no task %s",
+                          job->task_name);
+    return job->task->run(ctx);
 }
 
 void run_job(struct node *node, struct job *job, struct abort_slot *slot)
 {
-    struct job_ctx ctx = {.head = {.cell = slot->cell}, .node = node, .job = job};
+    struct job_ctx ctx;
 
-    if (!abort_watch_start(node->aborts, &job->watch, slot)) {
-        end_with(job, FATE_UNSTARTED, "todo"); /* its open receipt cancels it */
+    if (!run_begin(&ctx, node, job, slot))
         return;
-    }
-    run_task(&ctx);
-    abort_watch_stop(node->aborts, &job->watch, &job->delivered_us,
-                     &job->acknowledged_us);
-    free(ctx.result);
-    free(ctx.kind);
-    free(ctx.message);
+    enum job_result result = run_task(&ctx);
+    context_run_deferred(&ctx);
+    run_end(&ctx, result);
 }

@@ -15,7 +15,8 @@
  *     }
  *     const struct task task_count = {.name = "count", .kind = TASK_SYNC, .run = count};
  *
- * Threads: a sync task runs on one thread of the pool, from start to end. The context
+ * Threads: a sync task runs on one thread of the pool, from start to end; an async one on
+ * the loop's thread. The context
  * belongs to that thread, except job_should_abort(), which any thread of the task may
  * call. Nothing here blocks on the database. Ownership: all that the context hands out is
  * valid until the task returns; all that it is given is copied. Aborting is a request:
@@ -23,6 +24,8 @@
  * says so. */
 #ifndef BELAY_TASK_H
 #define BELAY_TASK_H
+
+#include "workers/await.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -33,7 +36,9 @@ struct job_ctx;
 /* How an attempt ended. Made by the functions below, never written by hand. */
 enum job_result { JOB_SUCCEEDED, JOB_FAILED, JOB_ABORTED, JOB_RETRY };
 
-enum task_kind { TASK_SYNC };
+/* A sync task has a thread of the pool for itself. An async task runs on the node's loop,
+ * with thousands of others, and waits with the functions of await.h. */
+enum task_kind { TASK_SYNC, TASK_ASYNC };
 
 /* What happens when a task does not obey an abort: wait for it, or kill it (child
  * processes only). */

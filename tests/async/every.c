@@ -1,0 +1,163 @@
+/* What holds for every awaitable: it has a result, a deadline, and a clean end when its
+ * job is cancelled, whatever it waits for. One row each in the table below. */
+#include "server/core/clock.h"
+#include "tests/async/harness.h"
+
+#include <criterion/criterion.h>
+
+struct awaitable {
+    const char *name;
+    int (*completes)(struct job_ctx *ctx);                 /* JOB_OK, soon */
+    int (*hangs)(struct job_ctx *ctx, int64_t timeout_ms); /* until it is stopped */
+};
+
+/* -- sleep --------------------------------------------------------------------------- */
+
+static int sleep_completes(struct job_ctx *ctx)
+{
+    return await_sleep(ctx, 1, JOB_FOREVER);
+}
+
+static int sleep_hangs(struct job_ctx *ctx, int64_t timeout_ms)
+{
+    return await_sleep(ctx, INT64_MAX, timeout_ms);
+}
+
+/* -- join ---------------------------------------------------------------------------- */
+
+static int quick(struct job_ctx *ctx, void *arg)
+{
+    (void)ctx, (void)arg;
+    return 42;
+}
+
+static int join_completes(struct job_ctx *ctx)
+{
+    int result = 0;
+    int e = await_join(ctx, await_spawn(ctx, quick, NULL), &result, JOB_FOREVER);
+
+    return e == JOB_OK && result != 42 ? -EIO : e;
+}
+
+static int join_hangs(struct job_ctx *ctx, int64_t timeout_ms)
+{
+    return await_join(ctx, await_spawn(ctx, sleep_for_ever, NULL), NULL, timeout_ms);
+}
+
+/* -- the table ----------------------------------------------------------------------- */
+
+static const struct awaitable all[] = {
+    {"await_sleep", sleep_completes, sleep_hangs},
+    {"await_join", join_completes, join_hangs},
+};
+static const struct awaitable *one;
+
+static void for_each(void (*body)(struct job_ctx *ctx))
+{
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        one = &all[i];
+        run_async(body);
+    }
+}
+
+TestSuite(every, .timeout = 60);
+
+static void has_result(struct job_ctx *ctx)
+{
+    cr_expect_eq(one->completes(ctx), JOB_OK, "%s", one->name);
+}
+Test(every, await_returns_its_result)
+{
+    for_each(has_result);
+}
+
+static void meets_deadline(struct job_ctx *ctx)
+{
+    int64_t began_ms = clock_ms();
+    int e = one->hangs(ctx, 30);
+
+    cr_expect_eq(e, JOB_TIMEOUT, "%s: %d", one->name, e);
+    cr_expect_geq(ms_since(began_ms), 29, "%s: %d ms", one->name,
+                  (int)ms_since(began_ms));
+    cr_expect_eq(one->hangs(ctx, 0), JOB_TIMEOUT, "%s", one->name);
+    cr_expect_eq(one->completes(ctx), JOB_OK, "%s goes on working", one->name);
+}
+Test(every, await_ends_at_its_deadline)
+{
+    for_each(meets_deadline);
+}
+
+static void is_cancelled_while_waiting(struct job_ctx *ctx)
+{
+    test_cancel_in(10);
+    cr_expect_eq(one->hangs(ctx, JOB_FOREVER), JOB_CANCELLED, "%s", one->name);
+    cr_expect_eq(one->completes(ctx), JOB_OK, "%s: the cancel is swallowed", one->name);
+    test_cancel_in(10);
+    cr_expect_eq(one->hangs(ctx, 60000), JOB_CANCELLED, "%s: a second", one->name);
+}
+Test(every, await_is_cancelled_while_it_waits)
+{
+    for_each(is_cancelled_while_waiting);
+}
+
+static void is_cancelled_before(struct job_ctx *ctx)
+{
+    test_cancel();
+    cr_expect_eq(one->hangs(ctx, JOB_FOREVER), JOB_CANCELLED, "%s", one->name);
+    cr_expect_eq(one->hangs(ctx, 10), JOB_TIMEOUT, "%s: it is delivered once", one->name);
+}
+Test(every, await_returns_a_cancel_that_came_before_it)
+{
+    for_each(is_cancelled_before);
+}
+
+static int timeout_of_child(struct job_ctx *ctx, void *arg)
+{
+    (void)arg;
+    return one->hangs(ctx, 60);
+}
+
+static void works_behind_a_join_that_gave_up(struct job_ctx *ctx)
+{
+    int result = 0;
+    struct job_child *child = await_spawn(ctx, timeout_of_child, NULL);
+
+    cr_expect_eq(await_join(ctx, child, NULL, 10), JOB_TIMEOUT, "%s", one->name);
+    cr_expect_eq(await_join(ctx, child, &result, JOB_FOREVER), JOB_OK, "%s", one->name);
+    cr_expect_eq(result, JOB_TIMEOUT, "%s", one->name);
+}
+Test(every, await_of_a_child_outlives_the_deadline_of_its_join)
+{
+    for_each(works_behind_a_join_that_gave_up);
+}
+
+static int hang(struct job_ctx *ctx, void *arg)
+{
+    *(int *)arg = one->hangs(ctx, JOB_FOREVER);
+    return 0;
+}
+
+static void is_cancelled_with_its_job(struct job_ctx *ctx)
+{
+    static int results[3];
+
+    for (int i = 0; i < 3; i++) {
+        results[i] = 1;
+        await_spawn(ctx, hang, &results[i]);
+    }
+    cr_expect_eq(await_sleep(ctx, 5, JOB_FOREVER), JOB_OK);
+}
+Test(every, await_of_a_child_is_cancelled_when_the_task_returns)
+{
+    for_each(is_cancelled_with_its_job);
+}
+
+Test(every, await_outside_of_an_async_task_is_refused)
+{
+    struct abort_cell cell = {0};
+    struct job_ctx_head head = {.cell = &cell};
+    struct job_ctx *ctx = (struct job_ctx *)(void *)&head;
+
+    cr_expect_eq(await_sleep(ctx, 1, JOB_FOREVER), JOB_NO_ASYNC);
+    cr_expect_null(await_spawn(ctx, quick, NULL));
+}

@@ -1,0 +1,230 @@
+/* Structured concurrency: children belong to the job, whoever of it has spawned them, so
+ * the job's end is the one place where all of them are waited for. A child's stack goes
+ * when its function returns; its handle stays, with the result, until somebody takes it.
+ *
+ * A waiter is a coroutine that waits for a child's end. It lies on the waiter's stack, or
+ * in one block for await_any(). */
+#include "workers/async/scope.h"
+
+#include "server/core/cleanup.h"
+
+#include <stdlib.h>
+
+struct waiter {
+    struct waiter *next;
+    struct coroutine *co;
+};
+
+struct job_child {
+    struct job_child *next, *previous;
+    struct scope *scope;
+    struct coroutine *co; /* NULL: it has ended */
+    int (*fn)(struct job_ctx *ctx, void *arg);
+    void *arg;
+    int result;
+    struct waiter *waiters;
+};
+
+/* -- a child's life ------------------------------------------------------------------ */
+
+static void run_child(void *arg)
+{
+    struct job_child *child = arg;
+
+    child->result = child->fn(child->scope->ctx, child->arg);
+}
+
+static void child_ended(void *arg)
+{
+    struct job_child *child = arg;
+    struct scope *scope = child->scope;
+
+    child->co = NULL;
+    for (struct waiter *w = child->waiters; w != NULL; w = w->next)
+        coroutine_wake(w->co, JOB_OK);
+    scope->n_running--;
+    if (scope->leaving && scope->n_running == 0)
+        coroutine_wake(scope->main, JOB_OK);
+}
+
+struct job_child *await_spawn(struct job_ctx *ctx,
+                              int (*fn)(struct job_ctx *ctx, void *arg), void *arg)
+{
+    struct coroutine *self = coroutine_self();
+    struct job_child *child = self != NULL ? calloc(1, sizeof *child) : NULL;
+
+    (void)ctx;
+    if (child == NULL)
+        return NULL;
+    struct scope *scope = child->scope = coroutine_scope(self);
+    child->fn = fn;
+    child->arg = arg;
+    child->co = coroutine_start(coroutine_loop(self),
+                                &(struct coroutine_body){.scope = scope,
+                                                         .name = scope->name,
+                                                         .run = run_child,
+                                                         .ended = child_ended,
+                                                         .arg = child});
+    if (child->co == NULL) {
+        free(child);
+        return NULL;
+    }
+    scope->n_running++;
+    child->next = scope->children;
+    if (child->next != NULL)
+        child->next->previous = child;
+    scope->children = child;
+    return child;
+}
+
+static void forget(struct job_child *child)
+{
+    if (child->next != NULL)
+        child->next->previous = child->previous;
+    if (child->previous != NULL)
+        child->previous->next = child->next;
+    else
+        child->scope->children = child->next;
+    free(child);
+}
+
+/* -- waiting for one ----------------------------------------------------------------- */
+
+static void unlink_waiter(struct job_child *child, const struct waiter *w)
+{
+    struct waiter **link = &child->waiters;
+
+    while (*link != w)
+        link = &(*link)->next;
+    *link = w->next;
+}
+
+static int wait_for(struct job_ctx *ctx, struct job_child *child, stop_fn *stop,
+                    void *arg, int64_t timeout_ms)
+{
+    struct waiter w = {.co = coroutine_self(), .next = child->waiters};
+
+    child->waiters = &w;
+    int e = await_park(ctx, stop, arg, timeout_ms);
+    unlink_waiter(child, &w);
+    return e;
+}
+
+struct join {
+    struct coroutine *co;
+    struct job_child *child;
+    bool passed_on;
+};
+
+static void pass_on(void *arg, int why)
+{
+    struct join *join = arg;
+
+    if (why != JOB_CANCELLED) {
+        coroutine_wake(join->co, why);
+        return;
+    }
+    join->passed_on = true;
+    coroutine_passed_on(join->co);
+    coroutine_cancel(join->child->co);
+}
+
+int await_join(struct job_ctx *ctx, struct job_child *child, int *out_result,
+               int64_t timeout_ms)
+{
+    struct join join = {.co = coroutine_self(), .child = child};
+    int e = JOB_OK;
+
+    if (join.co == NULL)
+        return JOB_NO_ASYNC;
+    if (child->co != NULL && await_begin(ctx) == JOB_CANCELLED) {
+        join.passed_on = true;
+        coroutine_cancel(child->co);
+        timeout_ms = JOB_FOREVER;
+    }
+    if (child->co != NULL)
+        e = wait_for(ctx, child, pass_on, &join, timeout_ms);
+    if (e != JOB_OK)
+        return e;
+    int result = child->result;
+    forget(child);
+    if (out_result != NULL)
+        *out_result = result;
+    return join.passed_on && result == JOB_CANCELLED ? JOB_CANCELLED : JOB_OK;
+}
+
+void await_cancel(struct job_ctx *ctx, struct job_child *child)
+{
+    (void)ctx;
+    if (child->co != NULL)
+        coroutine_cancel(child->co);
+}
+
+/* -- the scope ----------------------------------------------------------------------- */
+
+static void cancel_children(struct scope *scope)
+{
+    for (struct job_child *child = scope->children; child != NULL; child = child->next) {
+        if (child->co != NULL)
+            coroutine_cancel(child->co);
+    }
+}
+
+static void cancel_leavers(void *arg, int why)
+{
+    struct scope *scope = arg;
+
+    (void)why;
+    coroutine_passed_on(scope->main);
+    cancel_children(scope);
+}
+
+static void wait_for_children(struct scope *scope)
+{
+    scope->leaving = true;
+    cancel_children(scope);
+    while (scope->n_running > 0)
+        await_park(scope->ctx, cancel_leavers, scope, JOB_FOREVER);
+    scope->leaving = false;
+    coroutine_forgive(scope->main); /* so that what was deferred can await */
+}
+
+static void run_main(void *arg)
+{
+    struct scope *scope = arg;
+
+    scope->run(scope);
+    wait_for_children(scope);
+    if (scope->last == NULL)
+        return;
+    scope->last(scope);
+    wait_for_children(scope); /* of what was deferred */
+}
+
+static void main_ended(void *arg)
+{
+    struct scope *scope = arg;
+
+    scope->main = NULL;
+    while (scope->children != NULL)
+        forget(scope->children);
+    scope->ended(scope);
+}
+
+bool scope_start(struct scope *scope, struct loop *loop)
+{
+    struct coroutine_body body = {.scope = scope,
+                                  .name = scope->name,
+                                  .run = run_main,
+                                  .ended = main_ended,
+                                  .arg = scope};
+
+    scope->main = coroutine_start(loop, &body);
+    return scope->main != NULL;
+}
+
+void scope_cancel(struct scope *scope)
+{
+    if (scope->main != NULL)
+        coroutine_cancel(scope->main);
+}
