@@ -17,17 +17,27 @@ measure_start() {
     stop_node "$node"
 }
 
+fresh_peer() {
+    "$bin/dropdb" -h "$dir" -U belay --if-exists pgbench 2>/dev/null
+    fresh pgbench
+    sql pgbench "INSERT INTO belay.queues (name) VALUES ('bench'); INSERT INTO belay.tasks (name) VALUES ('echo')"
+}
+
 # One plain insert a transaction into the same tables: what clients with SQL would reach.
-peer() {
+plain_insert() {
     cat >"$dir/insert.sql" <<'SQL'
 WITH j AS (INSERT INTO belay.jobs (id, queue_id, task_id, priority, args)
            VALUES (nextval('belay.job_id_seq'), 1, 1, 0, '{"customer":4711,"text":"sixty-four bytes of args, more or less"}')
            RETURNING id, queue_id, priority)
 INSERT INTO belay.ready (queue_id, priority, id) SELECT queue_id, priority, id FROM j;
 SQL
-    "$bin/pgbench" -n -M prepared -c 16 -j 2 -T "$(calc %d "$scale < 1 ? 2 : 5")" -f "$dir/insert.sql" -h "$dir" -U belay \
-        pgbench 2>/dev/null | awk '/^tps/ { printf "%d\n", $3 }'
+    "$bin/pgbench" -n -M prepared -f "$dir/insert.sql" -h "$dir" -U belay "$@" pgbench 2>/dev/null
 }
+
+peer() { plain_insert -c 16 -j 2 -T "$(calc %d "$scale < 1 ? 2 : 5")" | awk '/^tps/ { printf "%d\n", $3 }'; }
+
+# How long one such insert takes that comes alone: no durable answer can be faster.
+bare_insert_ms() { plain_insert -c 1 -R 100 -T 3 | awk '/^latency average/ { print $4 }'; }
 
 # Every 201 is a row of the table, or the run ends.
 expect_jobs() {
@@ -39,8 +49,7 @@ expect_jobs() {
 measure_enqueue() {
     local each many=0 i
     each=$(n 60000)
-    fresh pgbench
-    sql pgbench "INSERT INTO belay.queues (name) VALUES ('bench'); INSERT INTO belay.tasks (name) VALUES ('echo')"
+    fresh_peer
     fresh enqueue
     serve enqueue --concurrency 0
     load "$port" enqueue 64 "$(n 5000)" >/dev/null
@@ -83,12 +92,14 @@ latency_rows() {
     shift 3
     build/bench/latency "$1" 50 "${@:3}" >/dev/null
     got=$(build/bench/latency "$@")
-    row "$what, p50" "$(echo "$got" | field p50_ms)" ms '<=' "$p50" "$2 rounds"
+    row "$what, p50" "$(echo "$got" | field p50_ms)" ms '<=' "$p50" "$2 rounds; a bare insert: $bare ms"
     row "  p99" "$(echo "$got" | field p99_ms)" ms '<=' "$p99"
 }
 
 measure_latency() {
-    local port_a node_a
+    local port_a node_a bare
+    fresh_peer
+    bare=$(bare_insert_ms)
     fresh latency
     serve latency
     port_a=$port node_a=$node

@@ -1,12 +1,13 @@
 /* lane: how everything but the workers talks to the database.
  *
- * A lane is one thread with one connection. It takes ALL waiting operations of one
- * statement, sends them as ONE array-form statement, and hands each its own rows back.
- * Under load many requests share one commit; alone, an operation is a batch of one and
- * goes at once: no timer, no added latency. A batch that fails is halved until the bad
- * operation stands alone. When the database is away an operation fails within 2 s with
- * ERR_UNAVAILABLE, and with ERR_OUTCOME_UNKNOWN when a change had been sent and its
- * answer was lost.
+ * A lane is a queue and two hands, each a thread with a connection. A hand takes ALL
+ * waiting operations of one statement, sends them as ONE array-form statement, and hands
+ * each its own rows back. Under load many requests share one commit; alone, an operation
+ * is a batch of one and goes at once: no timer, no added latency. The second hand helps
+ * where 32 rows wait, or the first has been at work for 5 ms. A batch that fails is
+ * halved until the bad operation stands alone. When the database is away an operation
+ * fails within 2 s with ERR_UNAVAILABLE, and with ERR_OUTCOME_UNKNOWN when a change had
+ * been sent and its answer was lost.
  *
  * Threads: db_submit() from any thread. done() runs on the thread that calls
  * lanes_complete(), which is the HTTP loop: lanes_open() is given a function that wakes

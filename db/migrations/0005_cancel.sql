@@ -101,12 +101,25 @@ BEGIN
   WHERE j.lock IS NOT NULL;
 END $$;
 
+-- What a todo job leaves that will never start: its end and its receipt.
+CREATE FUNCTION belay.end_todo(p_id bigint, p_attempts int, p_abort boolean, p_delete boolean, p_reason text, p_actor text,
+                               p_cause text) RETURNS belay.cancellations LANGUAGE plpgsql AS $$
+DECLARE
+  c belay.cancellations;
+BEGIN
+  INSERT INTO belay.ends (id, status, attempts) VALUES (p_id, 4, p_attempts);
+  INSERT INTO belay.cancellations (job_id, n, cause, reason, actor, abort, delete_requested, stopped_at, outcome)
+  VALUES (p_id, belay.next_receipt(p_id), p_cause, p_reason, p_actor, p_abort, p_delete, clock_timestamp(),
+          'cancelled')
+  RETURNING * INTO c;
+  RETURN c;
+END $$;
+
 -- A todo job that is held: it will never start. The caller hands its lock on.
 CREATE FUNCTION belay.cancel_todo(p_id bigint, p_abort boolean, p_delete boolean, p_reason text, p_actor text,
                                   p_cause text) RETURNS belay.cancellations LANGUAGE plpgsql AS $$
 DECLARE
   j belay.jobs;
-  c belay.cancellations;
 BEGIN
   SELECT * INTO j FROM belay.jobs WHERE id = p_id;
   DELETE FROM belay.ready r WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = p_id;
@@ -119,12 +132,7 @@ BEGIN
   IF j.queueing_lock IS NOT NULL THEN
     DELETE FROM belay.uniq u WHERE u.queueing_lock = j.queueing_lock AND u.id = p_id;
   END IF;
-  INSERT INTO belay.ends (id, status, attempts) VALUES (p_id, 4, j.attempts);
-  INSERT INTO belay.cancellations (job_id, n, cause, reason, actor, abort, delete_requested, stopped_at, outcome)
-  VALUES (p_id, belay.next_receipt(p_id), p_cause, p_reason, p_actor, p_abort, p_delete, clock_timestamp(),
-          'cancelled')
-  RETURNING * INTO c;
-  RETURN c;
+  RETURN belay.end_todo(p_id, j.attempts, p_abort, p_delete, p_reason, p_actor, p_cause);
 END $$;
 
 -- A doing job whose lease is held: asked to stop, once. A stronger call makes the same receipt stronger.
@@ -248,6 +256,38 @@ BEGIN
   FROM t;
 END $$;
 
+-- The plain case of one: it waits in ready and has no locks, or it runs and was not asked before; no precondition, not to be
+-- deleted. NULL result: it is not that case, and nothing was done.
+CREATE FUNCTION belay.cancel_plain(p_id bigint, p_abort boolean, p_reason text, p_actor text, p_cause text, p_grace int)
+RETURNS belay.answer LANGUAGE plpgsql AS $$
+DECLARE
+  a belay.answer;
+  c belay.cancellations;
+  j belay.jobs;
+  h record;
+BEGIN
+  SELECT * INTO j FROM belay.jobs WHERE id = p_id;
+  IF j.lock IS NULL AND j.queueing_lock IS NULL THEN
+    DELETE FROM belay.ready r WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = p_id;
+    IF FOUND THEN
+      a.result := 'cancelled';
+      c := belay.end_todo(p_id, j.attempts, p_abort, false, p_reason, p_actor, p_cause);
+      RETURN belay.answer_with(a, p_id, c);
+    END IF;
+  END IF;
+  IF p_abort THEN
+    SELECT l.id, l.worker_id, (SELECT x.attempts + 1 FROM belay.jobs x WHERE x.id = p_id) AS attempt
+    INTO h FROM belay.leases l
+    WHERE l.hi >= p_id AND l.lo <= p_id AND l.job_ids @> ARRAY[p_id] ORDER BY l.hi LIMIT 1 FOR UPDATE;
+    IF FOUND THEN
+      a.result := 'aborting';
+      c := belay.abort_doing(p_id, h.attempt, h.id, h.worker_id, false, p_reason, p_actor, p_cause, p_grace);
+      RETURN belay.answer_with(a, p_id, c);
+    END IF;
+  END IF;
+  RETURN a;
+END $$;
+
 CREATE FUNCTION belay.cancel_jobs(
   p_ids bigint[], p_abort boolean[], p_delete boolean[], p_reason text[], p_actor text[], p_cause text[],
   p_grace int[], p_only_if text[], p_attempt int[], p_if_match text[]) RETURNS SETOF belay.answer LANGUAGE plpgsql AS $$
@@ -259,13 +299,22 @@ DECLARE
   locks text[];
   holders bigint[];
 BEGIN
+  IF cardinality(p_ids) = 1 AND NOT p_delete[1] AND p_only_if[1] IS NULL AND p_attempt[1] IS NULL
+     AND p_if_match[1] IS NULL THEN
+    a := belay.cancel_plain(p_ids[1], p_abort[1], p_reason[1], p_actor[1], p_cause[1], p_grace[1]);
+    IF a.result IS NOT NULL THEN
+      a.ord := 1;
+      RETURN NEXT a;
+      RETURN;
+    END IF;
+  END IF;
   SELECT y.locks, y.ids INTO locks, holders FROM belay.all_locks_of(p_ids) y;
   SELECT array_agg(y.ord::int) AS ords, array_agg(y.id) AS ids, array_agg(y.abort) AS abort, array_agg(y.reason) AS reason,
          array_agg(y.actor) AS actor, array_agg(y.cause) AS cause INTO x
   FROM unnest(p_ids, p_abort, p_delete, p_reason, p_actor, p_cause, p_only_if, p_attempt, p_if_match)
        WITH ORDINALITY y (id, abort, del, reason, actor, cause, only_if, attempt, if_match, ord)
   WHERE NOT y.del AND y.only_if IS NULL AND y.attempt IS NULL AND y.if_match IS NULL;
-  IF x.ords IS NOT NULL THEN
+  IF cardinality(p_ids) > 1 AND x.ords IS NOT NULL THEN
     IF cardinality(x.ords) < cardinality(p_ids) THEN
       PERFORM belay.hold_in_order(p_ids);
     END IF;

@@ -284,6 +284,27 @@ Test(lane, control_does_not_wait_behind_other_work)
     bench_close(b);
 }
 
+Test(lane, what_is_held_up_does_not_hold_up_the_next)
+{
+    const char *url = jobs_database();
+    struct bench *b = bench_open(url);
+
+    submit_insert(b, 0, "known", 1, 1);
+    wait_done(b, 1);
+    struct session *s = block_inserts(url);
+    submit_insert(b, 1, "new", 1, 1);
+    wait_blocked(url, "belay write");
+    submit_insert(b, 2, "known", 1, 1);
+    wait_done(b, 2);
+    cr_expect_eq(b->answers[2].why, ERR_OK);
+    cr_expect_eq(b->answers[1].times, 0);
+    session_run(s, "COMMIT");
+    wait_done(b, 3);
+    cr_expect_eq(b->answers[1].why, ERR_OK);
+    session_close(s);
+    bench_close(b);
+}
+
 Test(lane, a_connection_that_was_ended_is_opened_again)
 {
     const char *url = jobs_database();
@@ -291,7 +312,7 @@ Test(lane, a_connection_that_was_ended_is_opened_again)
 
     submit_insert(b, 0, "t", 1, 1);
     wait_done(b, 1);
-    cr_assert_eq(cluster_kill_sessions(url, "belay write"), 1);
+    cr_assert_gt(cluster_kill_sessions(url, "belay write"), 0);
     cr_assert_eq(cluster_int(url, "SELECT count(*) FROM belay.jobs"), 1);
     submit_insert(b, 1, "t", 1, 1);
     wait_done(b, 2);
@@ -312,7 +333,7 @@ Test(lane, an_answer_that_was_refused_in_words_has_not_happened)
 
     submit_insert(b, 0, "new", 1, 1);
     wait_blocked(url, "belay write");
-    cr_assert_eq(cluster_kill_sessions(url, "belay write"), 1);
+    cr_assert_gt(cluster_kill_sessions(url, "belay write"), 0);
     wait_done(b, 1);
     cr_expect_eq(b->answers[0].why, ERR_UNAVAILABLE);
     session_run(s, "COMMIT");
@@ -333,7 +354,8 @@ Test(lane, a_change_whose_answer_was_lost_has_an_unknown_outcome)
     submit_insert(b, 0, "new", 1, 1);
     wait_blocked(url, "belay write");
     pid_t pid = (pid_t)cluster_int(
-        url, "SELECT pid FROM pg_stat_activity WHERE application_name = 'belay write'");
+        url, "SELECT pid FROM pg_stat_activity WHERE application_name = 'belay write' AND"
+             " cardinality(pg_blocking_pids(pid)) > 0");
     cr_assert_eq(kill(pid, SIGKILL),
                  0); /* no word any more; and the server starts anew */
     wait_done(b, 1);
