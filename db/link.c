@@ -1,3 +1,7 @@
+/* Each failure doubles what the next pause may last, and the pause is drawn from the
+ * whole of it, so that nodes that lost the database together do not come back together.
+ * Rejected: libpq's PQreset() (it keeps the settings of a server that may be another one
+ * now). */
 #include "db/link.h"
 
 #include "server/core/clock.h"

@@ -142,8 +142,8 @@ static void reply_cancel(struct request *req, const struct db_rows *rows)
     else if (strcmp(result, "cancelled") == 0 || strncmp(result, "already_", 8) == 0)
         reply_waited(req, rows);
     else
-        reply_refusal(req, result, row_text(rows, 0, ANSWER_STATUS),
-                      row_text(rows, 0, ANSWER_ETAG), row_text(rows, 0, ANSWER_JOB),
+        reply_refusal(req, result, row_text(rows, 0, ANSWER_ETAG),
+                      row_text(rows, 0, ANSWER_JOB),
                       row_text(rows, 0, ANSWER_CANCELLATION));
 }
 

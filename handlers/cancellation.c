@@ -62,8 +62,8 @@ static const struct refusal refusals[] = {
 
 enum { REFUSALS = sizeof refusals / sizeof *refusals };
 
-void reply_refusal(struct request *req, const char *result, const char *status,
-                   const char *etag, const char *job, const char *cancellation)
+void reply_refusal(struct request *req, const char *result, const char *etag,
+                   const char *job, const char *cancellation)
 {
     const struct refusal *r = refusals;
     const char *id = req_path(req, "jobId");
@@ -87,7 +87,6 @@ void reply_refusal(struct request *req, const char *result, const char *status,
                                                       */
     enum err e = req_fail(req, r->e, r->hint, id);
 #pragma GCC diagnostic pop
-    (void)status;
     req_error(req, e);
 }
 

@@ -36,8 +36,8 @@ const struct first_answer *first_aborting(struct request *req,
 
 /* The problem of a result that is a refusal ("job-running", "job-not-found", ...); job
  * and cancellation go along. */
-void reply_refusal(struct request *req, const char *result, const char *status,
-                   const char *etag, const char *job, const char *cancellation);
+void reply_refusal(struct request *req, const char *result, const char *etag,
+                   const char *job, const char *cancellation);
 
 /* The abort is committed: the worker of this node is told at once. */
 void tell_worker(struct request *req, const struct db_rows *rows,

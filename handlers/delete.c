@@ -78,8 +78,8 @@ static void reply_delete(struct request *req, const struct db_rows *rows)
     else if (strcmp(result, "aborting") == 0)
         reply_aborting(req, rows);
     else
-        reply_refusal(req, result, row_text(rows, 0, ANSWER_STATUS),
-                      row_text(rows, 0, ANSWER_ETAG), row_text(rows, 0, ANSWER_JOB),
+        reply_refusal(req, result, row_text(rows, 0, ANSWER_ETAG),
+                      row_text(rows, 0, ANSWER_JOB),
                       row_text(rows, 0, ANSWER_CANCELLATION));
 }
 

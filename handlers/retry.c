@@ -26,8 +26,8 @@ static void reply_retry(struct request *req, const struct db_rows *rows)
     const char *result = row_text(rows, 0, RETRY_RESULT);
 
     if (strcmp(result, "retried") != 0) {
-        reply_refusal(req, result, row_text(rows, 0, RETRY_STATUS),
-                      row_text(rows, 0, RETRY_ETAG), row_text(rows, 0, RETRY_JOB), NULL);
+        reply_refusal(req, result, row_text(rows, 0, RETRY_ETAG),
+                      row_text(rows, 0, RETRY_JOB), NULL);
         return;
     }
     /* After the commit: a claim that came earlier would not see the job. */

@@ -118,6 +118,7 @@ void set_etag(struct request *req, const char *etag)
 const char *if_match(struct request *req)
 {
     static const char between[] = "\", \t", digits[] = "0123456789abcdef";
+    static const char weak[] = "W/\"";
     const char *given = req_header(req, "If-Match"), *tags = "-";
     size_t len;
 
@@ -125,7 +126,9 @@ const char *if_match(struct request *req)
         return given != NULL ? "*" : NULL; /* the header's own text is only borrowed */
     while (*(given += strspn(given, between)) != '\0') {
         len = strcspn(given, between);
-        if (strspn(given, digits) >= len)
+        if (strncmp(given, weak, sizeof weak - 1) == 0) /* equals nothing (RFC 9110) */
+            len = sizeof weak - 1 + strcspn(given + sizeof weak - 1, "\"");
+        else if (strspn(given, digits) >= len)
             tags = req_printf(req, "%s,%.*s", tags, (int)len, given);
         given += len;
     }

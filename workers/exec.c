@@ -1,3 +1,6 @@
+/* A declared command becomes a task like any other: its `data` is the declaration, its
+ * `run` is command.c. Rejected: a way of their own for commands through pool and runner
+ * (all that holds for tasks would have to be said twice). */
 #include "workers/exec.h"
 
 #include "workers/command.h"

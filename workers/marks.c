@@ -1,3 +1,9 @@
+/* A queue that was emptied is full of dead index entries for as long as a foreign
+ * transaction is open, and a claim that starts at its front walks over all of them. It
+ * starts at what was the lowest to be seen a while ago; what may have come in below is
+ * found by looks at the whole, which are paid from a budget of their own time. Rejected:
+ * a fixed pause between full looks (too seldom while they are cheap, too often when they
+ * take long). */
 #include "workers/marks.h"
 
 #include <inttypes.h>

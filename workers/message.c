@@ -1,3 +1,6 @@
+/* One datagram is one message: a socket pair of SOCK_SEQPACKET keeps the bounds, and file
+ * descriptors travel with it (SCM_RIGHTS). Rejected: a byte stream with lengths (half a
+ * message can be all that comes before a process dies). */
 #include "workers/message.h"
 
 #include <errno.h>

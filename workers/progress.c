@@ -1,3 +1,6 @@
+/* A board with one place a job that reports: a later report overwrites an earlier one
+ * that nobody has written down yet, so a task may report as often as it likes. Rejected:
+ * a queue of reports (grows without bound, and only the last one is of use). */
 #include "workers/progress.h"
 
 #include "server/core/clock.h"

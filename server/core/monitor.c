@@ -1,3 +1,6 @@
+/* The condition counts by the monotonic clock: a step of the wall clock must neither end
+ * a wait nor prolong it. Rejected: pthread_cond_clockwait() (glibc 2.30 or newer only,
+ * and no attribute to forget). */
 #include "server/core/monitor.h"
 
 #include "server/core/clock.h"

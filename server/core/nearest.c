@@ -1,3 +1,6 @@
+/* The edit distance, row by row in one array. Words further than a third of their length
+ * apart are no guesses. Rejected: a library (for one loop), and prefixes (typing errors
+ * are as often in the first letters). */
 #include "server/core/nearest.h"
 
 #include <stddef.h>

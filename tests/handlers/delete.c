@@ -136,6 +136,20 @@ Test(delete_job, if_match_that_does_not_hold_is_412_and_nothing_goes)
     expect_status(http(s, "DELETE", path, text_of("If-Match: %s\r\n", etag), NULL), 204);
 }
 
+Test(delete_job, a_weak_tag_in_if_match_holds_for_nothing)
+{
+    struct service *s = service_start(cluster_database(), "--concurrency 0");
+    int64_t id = put_job(s, "{\"task\":\"echo\"}");
+    const char *path = text_of("/jobs/%ld", id);
+    const char *etag = reply_header(look_at(s, id), "ETag");
+
+    expect_status(http(s, "DELETE", path, text_of("If-Match: W/%s\r\n", etag), NULL),
+                  412);
+    expect_status(http(s, "DELETE", path,
+                       text_of("If-Match: W/%s, \"0\",%s\r\n", etag, etag), NULL),
+                  204);
+}
+
 Test(delete_job, bad_options_are_400)
 {
     struct service *s = service_start(cluster_database(), "--concurrency 0");
