@@ -28,6 +28,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct job_ctx;
@@ -37,6 +38,7 @@ struct job_ctx;
 #define JOB_TIMEOUT   (-ETIMEDOUT)
 #define JOB_NO_ASYNC  (-ENOTSUP)
 #define JOB_NO_MEMORY (-ENOMEM)
+#define JOB_CLOSED    (-ESHUTDOWN)
 #define JOB_FOREVER   (-1)
 
 /* Sleeps for `ms`. With a timeout_ms that is shorter: JOB_TIMEOUT then. */
@@ -63,8 +65,104 @@ struct job_child *await_spawn(struct job_ctx *ctx,
 int await_join(struct job_ctx *ctx, struct job_child *child, int *out_result,
                int64_t timeout_ms);
 
+/* Waits for the end of all `n`. Their results are then taken with await_join(), which
+ * returns at once. A cancel is passed on to all, whose ends are waited for:
+ * JOB_CANCELLED. JOB_TIMEOUT: they go on. The handles stay valid. */
+int await_all(struct job_ctx *ctx, struct job_child *const children[], int n,
+              int64_t timeout_ms);
+
+/* Waits for the end of one of `n` and returns its index. The same otherwise; the others
+ * go on (await_cancel()). */
+int await_any(struct job_ctx *ctx, struct job_child *const children[], int n,
+              int64_t timeout_ms);
+
+/* Waits for a child that a cancel must not reach: a part that has to be finished once it
+ * was begun. JOB_OK: it has ended, take its result with await_join(). JOB_CANCELLED or
+ * JOB_TIMEOUT come at once, and the child goes on; wait for it with await_join():
+ *
+ *     int e = await_shielded(ctx, child, "commit payment", JOB_FOREVER);
+ *     if (e == JOB_CANCELLED)
+ *         await_join(ctx, child, &result, JOB_FOREVER);
+ *
+ * `name` (copied) is what people see in GET /jobs/{id} while the section lasts. A further
+ * cancel does reach the child, through that join. */
+int await_shielded(struct job_ctx *ctx, struct job_child *child, const char *name,
+                   int64_t timeout_ms);
+
 /* Cancels the await that the child is in, or its next one. Does not wait. */
 void await_cancel(struct job_ctx *ctx, struct job_child *child);
+
+/* -- descriptors --------------------------------------------------------------------- */
+
+/* `fd` is made non-blocking, and has to be one that can be waited for: a socket, a pipe,
+ * a terminal, an eventfd; a regular file is -EPERM (its reads do not wait:
+ * await_blocking()). Several may wait for one descriptor. */
+enum { AWAIT_READABLE = 1, AWAIT_WRITABLE = 2 };
+
+/* Waits until `fd` is ready for one of `events`; returns those that it is ready for. An
+ * error or a hang-up of the other side counts as ready for both. */
+int await_fd(struct job_ctx *ctx, int fd, int events, int64_t timeout_ms);
+
+/* Reads what is there, at most `size` bytes, and waits until there is something; 0: the
+ * end. */
+int64_t await_read(struct job_ctx *ctx, int fd, void *buffer, size_t size,
+                   int64_t timeout_ms);
+
+/* Writes all of it, and returns `size`. After an error, a cancel or a timeout some of it
+ * may have been written. No SIGPIPE: -EPIPE. */
+int64_t await_write(struct job_ctx *ctx, int fd, const void *bytes, size_t size,
+                    int64_t timeout_ms);
+
+/* -- what blocks --------------------------------------------------------------------- */
+
+/* Calls fn(arg) on one of a few threads (UV_THREADPOOL_SIZE in the environment, 4) and
+ * returns what it returns, 0 or more, or a negative errno. `arg` is `size` bytes that are
+ * copied, and copied back at the end: a thread cannot be stopped, so after a cancel or a
+ * timeout `fn`, unless it had not begun, goes on with its copy, and nobody hears of its
+ * end. size 0: `arg` itself is given to fn, and must live as long. fn must not await. */
+int await_blocking(struct job_ctx *ctx, int (*fn)(void *arg), void *arg, size_t size,
+                   int64_t timeout_ms);
+
+/* -- among coroutines ---------------------------------------------------------------- */
+
+/* All async jobs of a node share one thread, so these may be shared by the children of a
+ * job and by jobs, but not with sync tasks. Whoever waits longest is first. They hold no
+ * memory but a channel's; nobody may wait for one that goes away. */
+struct job_waiting;
+struct job_waitlist {
+    struct job_waiting *first, *last;
+};
+
+/*     static struct job_mutex m;                         zero is unlocked */
+struct job_mutex {
+    bool locked;
+    struct job_waitlist waiting;
+};
+int await_lock(struct job_ctx *ctx, struct job_mutex *m, int64_t timeout_ms);
+void job_unlock(struct job_mutex *m);
+
+/*     static struct job_semaphore three = {.free = 3};   at most three at a time */
+struct job_semaphore {
+    int free;
+    struct job_waitlist waiting;
+};
+int await_acquire(struct job_ctx *ctx, struct job_semaphore *s, int64_t timeout_ms);
+void job_release(struct job_semaphore *s);
+
+/* A channel passes pointers, and holds up to `capacity` (1 or more) of them. */
+struct job_channel;
+struct job_channel *job_channel_new(int capacity); /* NULL without memory */
+void job_channel_free(struct job_channel *ch);     /* NULL is fine */
+/* Waits for room. JOB_CLOSED when the channel is, or becomes, closed. */
+int await_send(struct job_ctx *ctx, struct job_channel *ch, void *item,
+               int64_t timeout_ms);
+/* Waits for an item. JOB_CLOSED when the channel is closed and empty. */
+int await_receive(struct job_ctx *ctx, struct job_channel *ch, void **out_item,
+                  int64_t timeout_ms);
+/* Nothing more is sent; what is in it can be received. */
+void job_channel_close(struct job_channel *ch);
+
+/* -- on the way out ------------------------------------------------------------------ */
 
 /* Runs on every way out of the task: after its function has returned and its children
  * have ended, the last one first. May await (in an async task). Works in sync tasks, too.

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FINISH_PARAMS = 13, GIVE_BACK_PARAMS = 8, STAGE_PARAMS = 5, PROGRESS_PARAMS = 5 };
+enum { FINISH_PARAMS = 13, GIVE_BACK_PARAMS = 8, STAGE_PARAMS = 5, PROGRESS_PARAMS = 7 };
 
 /* The columns of job_finish.sql and job_give_back.sql. */
 enum {
@@ -198,6 +198,8 @@ enum err ends_write_progress(struct db *db, const struct progress *reports, int 
     struct db_value *values = malloc((size_t)n * PROGRESS_PARAMS * sizeof *values);
     CLEANUP(free_ptr) struct words *words = malloc((size_t)n * sizeof *words);
 
+    int64_t now_us = clock_us();
+
     if (values == NULL || words == NULL)
         return ERR_NO_MEMORY;
     for (int i = 0; i < n; i++) {
@@ -207,8 +209,10 @@ enum err ends_write_progress(struct db *db, const struct progress *reports, int 
         v[0] = db_int(p->job_id);
         v[1] = db_int(p->lease);
         v[2] = db_int(p->worker_id);
-        v[3] = db_text(words[i].percent);
+        v[3] = p->percent >= 0 ? db_text(words[i].percent) : db_null();
         v[4] = p->message[0] != '\0' ? db_text(p->message) : db_null();
+        v[5] = p->shield[0] != '\0' ? db_text(p->shield) : db_null();
+        v[6] = p->shield[0] != '\0' ? db_int(now_us - p->shield_since_us) : db_null();
     }
     return db_exec(db, SQL_job_progress, n, values, out_rows);
 }

@@ -36,42 +36,73 @@ void progress_board_free(struct progress_board *b)
     free(b);
 }
 
-/* A message is cut at a character, not inside one. */
-static void copy_message(char *out, const char *text)
+/* A text is cut at a character, not inside one. */
+static void copy_text(char *out, size_t room, const char *text)
 {
-    int len = snprintf(out, PROGRESS_MESSAGE_BYTES, "%s", text);
+    size_t len = (size_t)snprintf(out, room, "%s", text);
 
-    if (len < PROGRESS_MESSAGE_BYTES)
+    if (len < room)
         return;
-    len = PROGRESS_MESSAGE_BYTES - 1;
+    len = room - 1;
     while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
         len--;
     out[len] = '\0';
 }
 
-bool progress_report(struct progress_board *b, struct job *job, double percent,
-                     const char *message)
+/* The job's own report; NULL without memory. */
+static struct progress *report_of(struct job *job)
 {
     struct progress *p = job->progress;
+
+    if (p == NULL && (p = calloc(1, sizeof *p)) != NULL)
+        p->percent = -1;
+    return p;
+}
+
+/* It is to be written. Under the lock. */
+static bool offer(struct progress_board *b, struct job *job, struct progress *p)
+{
     bool is_first = false;
 
-    if (p == NULL)
-        p = calloc(1, sizeof *p);
-    if (p == NULL)
-        return false;
-    pthread_mutex_lock(&b->mutex);
     job->progress = p;
     p->job_id = job->id;
     p->lease = job->lease;
     p->worker_id = job->worker_id;
-    p->percent = percent;
-    copy_message(p->message, message);
     if (!p->waits) {
         p->waits = true;
         is_first = b->waiting == NULL;
         p->next = b->waiting;
         b->waiting = p;
     }
+    return is_first;
+}
+
+bool progress_report(struct progress_board *b, struct job *job, double percent,
+                     const char *message)
+{
+    struct progress *p = report_of(job);
+
+    if (p == NULL)
+        return false;
+    pthread_mutex_lock(&b->mutex);
+    p->percent = percent;
+    copy_text(p->message, sizeof p->message, message);
+    bool is_first = offer(b, job, p);
+    pthread_mutex_unlock(&b->mutex);
+    return is_first;
+}
+
+bool progress_shield(struct progress_board *b, struct job *job, const char *name,
+                     int64_t since_us)
+{
+    struct progress *p = report_of(job);
+
+    if (p == NULL)
+        return false;
+    pthread_mutex_lock(&b->mutex);
+    copy_text(p->shield, sizeof p->shield, name != NULL ? name : "");
+    p->shield_since_us = since_us;
+    bool is_first = offer(b, job, p);
     pthread_mutex_unlock(&b->mutex);
     return is_first;
 }

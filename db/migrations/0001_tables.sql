@@ -125,8 +125,11 @@ CREATE TABLE belay.ends (
 CREATE INDEX ends_bad ON belay.ends (status, id) WHERE status <> 2;
 
 CREATE TABLE belay.progress (
-  job_id bigint PRIMARY KEY, percent real NOT NULL, message text,
-  at timestamptz NOT NULL DEFAULT clock_timestamp()
+  job_id bigint PRIMARY KEY,
+  percent real, -- null: it has reported nothing but a shield
+  message text,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  shield text, shield_at timestamptz -- the section that an abort does not reach, and since when
 ) WITH (fillfactor = 50);
 
 -- Only what no other row tells. They survive the job.

@@ -4,11 +4,12 @@ CREATE FUNCTION belay.time_text(p_at timestamptz) RETURNS text LANGUAGE sql STAB
   SELECT to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 
-CREATE FUNCTION belay.progress_text(p_percent real, p_message text, p_at timestamptz) RETURNS text
-LANGUAGE plpgsql STABLE AS $$
+CREATE FUNCTION belay.progress_text(p belay.progress) RETURNS text LANGUAGE plpgsql STABLE AS $$
 BEGIN
-  RETURN concat('{"percent":', p_percent, ',"message":', coalesce(to_json(p_message)::text, 'null'), ',"at":"',
-                belay.time_text(p_at), '"}');
+  RETURN concat('{"percent":', coalesce(p.percent::text, 'null'), ',"message":', coalesce(to_json(p.message)::text, 'null'),
+                ',"at":"', belay.time_text(p.at), '","shield":',
+                CASE WHEN p.shield IS NULL THEN 'null'
+                     ELSE concat('{"name":', to_json(p.shield), ',"since":"', belay.time_text(p.shield_at), '"}') END, '}');
 END $$;
 
 -- What each action would do now, in words.
@@ -78,7 +79,7 @@ LANGUAGE sql STABLE AS $$
            belay.job_text(x.id, q.name, t.name, x.priority, x.args, x.status, x.attempt, x.max_attempts, x.lock,
                           x.queueing_lock, x.tags, x.metadata, x.scheduled_at, x.created_at, x.started_at,
                           x.finished_at, w.name, x.result, x.error,
-                          CASE WHEN p.at IS NOT NULL THEN belay.progress_text(p.percent, p.message, p.at) END,
+                          CASE WHEN p.at IS NOT NULL THEN belay.progress_text(p) END,
                           x.abort_requested_at) AS job
     FROM (
       SELECT j.*, e.finished_at, e.result, e.error, l.id AS lease_id,
@@ -142,7 +143,7 @@ RETURNS TABLE (at timestamptz, rank int, type text, attempt int, actor text, det
   WHERE e.id = p_id AND e.started_at IS NOT NULL
   UNION ALL
   SELECT p.at, 3, 'progress', NULL, NULL, json_build_object('percent', p.percent, 'message', p.message)
-  FROM belay.progress p WHERE p.job_id = p_id
+  FROM belay.progress p WHERE p.job_id = p_id AND p.percent IS NOT NULL
   UNION ALL
   SELECT greatest(e.finished_at, ( -- each time is counted back from a statement of its own: a slow one tells a late time
            SELECT max(greatest(r.delivered_at, r.acknowledged_at)) FROM belay.cancellations r

@@ -247,7 +247,7 @@ BEGIN
   t AS (SELECT k.ord, k.receipt, q.name AS queue,
                belay.job_text(k.id, q.name, t.name, k.priority, k.args, 'cancelled', k.attempts, k.max_attempts, NULL,
                               NULL, k.tags, k.metadata, k.scheduled_at, k.created_at, NULL, k.now, NULL, NULL, NULL,
-                              CASE WHEN p.at IS NOT NULL THEN belay.progress_text(p.percent, p.message, p.at) END,
+                              CASE WHEN p.at IS NOT NULL THEN belay.progress_text(p) END,
                               NULL) AS job
         FROM k JOIN belay.queues q ON q.id = k.queue_id JOIN belay.tasks t ON t.id = k.task_id
         LEFT JOIN belay.progress p ON p.job_id = k.id OFFSET 0)

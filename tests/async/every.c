@@ -1,61 +1,17 @@
 /* What holds for every awaitable: it has a result, a deadline, and a clean end when its
- * job is cancelled, whatever it waits for. One row each in the table below. */
+ * job is cancelled, whatever it waits for. */
 #include "server/core/clock.h"
+#include "tests/async/awaitables.h"
 #include "tests/async/harness.h"
 
 #include <criterion/criterion.h>
 
-struct awaitable {
-    const char *name;
-    int (*completes)(struct job_ctx *ctx);                 /* JOB_OK, soon */
-    int (*hangs)(struct job_ctx *ctx, int64_t timeout_ms); /* until it is stopped */
-};
-
-/* -- sleep --------------------------------------------------------------------------- */
-
-static int sleep_completes(struct job_ctx *ctx)
-{
-    return await_sleep(ctx, 1, JOB_FOREVER);
-}
-
-static int sleep_hangs(struct job_ctx *ctx, int64_t timeout_ms)
-{
-    return await_sleep(ctx, INT64_MAX, timeout_ms);
-}
-
-/* -- join ---------------------------------------------------------------------------- */
-
-static int quick(struct job_ctx *ctx, void *arg)
-{
-    (void)ctx, (void)arg;
-    return 42;
-}
-
-static int join_completes(struct job_ctx *ctx)
-{
-    int result = 0;
-    int e = await_join(ctx, await_spawn(ctx, quick, NULL), &result, JOB_FOREVER);
-
-    return e == JOB_OK && result != 42 ? -EIO : e;
-}
-
-static int join_hangs(struct job_ctx *ctx, int64_t timeout_ms)
-{
-    return await_join(ctx, await_spawn(ctx, sleep_for_ever, NULL), NULL, timeout_ms);
-}
-
-/* -- the table ----------------------------------------------------------------------- */
-
-static const struct awaitable all[] = {
-    {"await_sleep", sleep_completes, sleep_hangs},
-    {"await_join", join_completes, join_hangs},
-};
 static const struct awaitable *one;
 
 static void for_each(void (*body)(struct job_ctx *ctx))
 {
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        one = &all[i];
+    for (size_t i = 0; i < n_awaitables; i++) {
+        one = &awaitables[i];
         run_async(body);
     }
 }
@@ -111,6 +67,30 @@ Test(every, await_returns_a_cancel_that_came_before_it)
     for_each(is_cancelled_before);
 }
 
+static int short_wait(struct job_ctx *ctx, void *arg)
+{
+    (void)arg;
+    return one->hangs(ctx, 200);
+}
+
+static void goes_on_behind_a_shield(struct job_ctx *ctx)
+{
+    int result = 0;
+    int64_t began_ms = clock_ms();
+    struct job_child *child = await_spawn(ctx, short_wait, NULL);
+
+    test_cancel_in(10);
+    cr_expect_eq(await_shielded(ctx, child, "part", JOB_FOREVER), JOB_CANCELLED, "%s",
+                 one->name);
+    cr_expect_lt(ms_since(began_ms), 190, "%s: it comes at once", one->name);
+    cr_expect_eq(await_join(ctx, child, &result, JOB_FOREVER), JOB_OK, "%s", one->name);
+    cr_expect_eq(result, JOB_TIMEOUT, "%s was not cancelled: %d", one->name, result);
+}
+Test(every, await_behind_a_shield_is_not_cancelled)
+{
+    for_each(goes_on_behind_a_shield);
+}
+
 static int timeout_of_child(struct job_ctx *ctx, void *arg)
 {
     (void)arg;
@@ -152,6 +132,12 @@ Test(every, await_of_a_child_is_cancelled_when_the_task_returns)
     for_each(is_cancelled_with_its_job);
 }
 
+static int nothing(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
 Test(every, await_outside_of_an_async_task_is_refused)
 {
     struct abort_cell cell = {0};
@@ -159,5 +145,8 @@ Test(every, await_outside_of_an_async_task_is_refused)
     struct job_ctx *ctx = (struct job_ctx *)(void *)&head;
 
     cr_expect_eq(await_sleep(ctx, 1, JOB_FOREVER), JOB_NO_ASYNC);
-    cr_expect_null(await_spawn(ctx, quick, NULL));
+    cr_expect_null(await_spawn(ctx, hang, NULL));
+    cr_expect_eq(await_fd(ctx, 0, AWAIT_READABLE, 0), JOB_NO_ASYNC);
+    cr_expect_eq(await_blocking(ctx, nothing, NULL, 0, 0), JOB_NO_ASYNC);
+    cr_expect_eq(await_lock(ctx, &(struct job_mutex){.locked = false}, 0), JOB_NO_ASYNC);
 }

@@ -130,6 +130,23 @@ Test(loop, a_further_cancel_reaches_a_child_that_swallowed_the_first)
     run_async(cancels_thrice);
 }
 
+static void cancel_of_all(struct job_ctx *ctx)
+{
+    struct job_child *children[2] = {await_spawn(ctx, cleans_up, NULL),
+                                     await_spawn(ctx, swallows, NULL)};
+    int result = 0;
+
+    test_cancel_in(5);
+    cr_expect_eq(await_any(ctx, children, 2, JOB_FOREVER), JOB_CANCELLED);
+    cr_expect_str_eq(trace, "cu", "both have ended");
+    cr_expect_eq(await_join(ctx, children[1], &result, JOB_FOREVER), JOB_OK);
+    cr_expect_eq(result, 7);
+}
+Test(loop, a_cancel_of_any_is_passed_on_to_all_whose_clean_up_is_waited_for)
+{
+    run_async(cancel_of_all);
+}
+
 static int instant(struct job_ctx *ctx, void *arg)
 {
     (void)ctx;

@@ -145,17 +145,20 @@ Test(statements, progress_is_taken_from_the_lease_only_and_the_newest_counts)
 {
     const char *url = jobs_database();
     struct db *db = open_db(url);
-    struct db_value v[] = {db_int(1),     db_int(1), db_int(1), db_text("10"),
-                           db_text("a"), /* the older of two */
-                           db_int(1),     db_int(1), db_int(1), db_text("20"),
-                           db_text("b"),  db_int(2), db_int(1), db_int(1),
-                           db_text("30"), db_null(), /* not in this lease */
-                           db_int(2),     db_int(2), db_int(1), db_text("40"),
-                           db_null()}; /* not this worker's */
+    struct db_value v[] = {db_int(1),      db_int(1), db_int(1),     db_text("10"),
+                           db_text("a"),   db_null(), db_null(),     db_int(1),
+                           db_int(1),      db_int(1), db_text("20"), db_text("b"),
+                           db_text("pay"), db_int(5), /* the newer of two */
+                           db_int(2),      db_int(1), db_int(1),     db_text("30"),
+                           db_null(),      db_null(), db_null(), /* not in this lease */
+                           db_int(2),      db_int(2), db_int(1),     db_text("40"),
+                           db_null(),      db_null(), db_null()}; /* not this worker's */
 
     cluster_psql(url, "SELECT t.make('doing'), t.make('doing')");
     cr_expect_str_eq(exec(db, SQL_job_progress, 4, v, 2), "1|t\n2|t\n3|f\n4|f");
-    jobs_expect(url, "SELECT job_id, percent, message FROM belay.progress", "1|20|b");
+    jobs_expect(url, "SELECT job_id, percent, message, shield FROM belay.progress",
+                "1|20|b|pay");
+    jobs_expect(url, "SELECT shield_at < at FROM belay.progress", "t");
     cluster_psql(url, "SELECT t.finish(1, 1, 1)");
     cr_expect_str_eq(exec(db, SQL_job_progress, 1, v, 2), "1|f");
     db_close(db);

@@ -91,6 +91,14 @@ static void run_last(struct scope *scope)
     context_run_deferred(scope->ctx);
 }
 
+static void on_shield(struct scope *scope, const char *name, int64_t since_us)
+{
+    struct job_ctx *ctx = scope->ctx;
+
+    if (progress_shield(ctx->node->progress, ctx->job, name, since_us))
+        dispatcher_poke(ctx->node->dispatcher);
+}
+
 static void finish(struct async_job *aj)
 {
     struct async *a = aj->async;
@@ -135,6 +143,7 @@ static void start(struct async *a, struct job *job)
                                .name = job->task->name,
                                .run = run_scope,
                                .last = run_last,
+                               .shielded = on_shield,
                                .ended = scope_ended};
     if (!scope_start(&aj->scope, &a->loop)) {
         aj->result = job_failed(&aj->ctx, "no_memory", "there is no memory for a stack");
@@ -253,7 +262,7 @@ bool async_close(struct async *a)
         return true;
     monitor_lock(&a->monitor);
     a->stopping = true;
-    bool idle = a->n_running == 0;
+    bool idle = a->n_running == 0 && atomic_load(&a->loop.n_loose) == 0;
     monitor_unlock(&a->monitor);
     loop_poke(&a->loop);
     if (idle)

@@ -288,10 +288,11 @@ static void on_timer(uv_timer_t *timer)
 
 void loop_run(struct loop *loop)
 {
+    run_ready(loop);
     while (!loop->stopping || loop->n_coroutines > 0) {
-        run_ready(loop);
         set_timer(loop);
         uv_run(&loop->uv, UV_RUN_ONCE);
+        run_ready(loop);
     }
 }
 

@@ -50,6 +50,8 @@ struct loop {
     void (*on_stall)(struct loop *loop, struct scope *scope, int64_t us);
     void *arg;
     bool stopping; /* loop_run() returns when no coroutine is left */
+    /* Calls on libuv's threads that may outlive their await, or their job. */
+    _Atomic int n_loose;
     /* The coroutine that runs now, for a watcher in another thread: its name, and since
      * when, by clock_us(); 0: none. */
     _Atomic(const char *) running_name;

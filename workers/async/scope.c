@@ -1,29 +1,12 @@
 /* Structured concurrency: children belong to the job, whoever of it has spawned them, so
  * the job's end is the one place where all of them are waited for. A child's stack goes
  * when its function returns; its handle stays, with the result, until somebody takes it.
- *
- * A waiter is a coroutine that waits for a child's end. It lies on the waiter's stack, or
- * in one block for await_any(). */
+ * children.c is how they are waited for. */
 #include "workers/async/scope.h"
 
 #include "server/core/cleanup.h"
 
 #include <stdlib.h>
-
-struct waiter {
-    struct waiter *next;
-    struct coroutine *co;
-};
-
-struct job_child {
-    struct job_child *next, *previous;
-    struct scope *scope;
-    struct coroutine *co; /* NULL: it has ended */
-    int (*fn)(struct job_ctx *ctx, void *arg);
-    void *arg;
-    int result;
-    struct waiter *waiters;
-};
 
 /* -- a child's life ------------------------------------------------------------------ */
 
@@ -40,6 +23,7 @@ static void child_ended(void *arg)
     struct scope *scope = child->scope;
 
     child->co = NULL;
+    child_unshield(child);
     for (struct waiter *w = child->waiters; w != NULL; w = w->next)
         coroutine_wake(w->co, JOB_OK);
     scope->n_running--;
@@ -57,14 +41,15 @@ struct job_child *await_spawn(struct job_ctx *ctx,
     if (child == NULL)
         return NULL;
     struct scope *scope = child->scope = coroutine_scope(self);
+    child->loop = coroutine_loop(self);
     child->fn = fn;
     child->arg = arg;
-    child->co = coroutine_start(coroutine_loop(self),
-                                &(struct coroutine_body){.scope = scope,
-                                                         .name = scope->name,
-                                                         .run = run_child,
-                                                         .ended = child_ended,
-                                                         .arg = child});
+    child->co =
+        coroutine_start(child->loop, &(struct coroutine_body){.scope = scope,
+                                                              .name = scope->name,
+                                                              .run = run_child,
+                                                              .ended = child_ended,
+                                                              .arg = child});
     if (child->co == NULL) {
         free(child);
         return NULL;
@@ -77,7 +62,7 @@ struct job_child *await_spawn(struct job_ctx *ctx,
     return child;
 }
 
-static void forget(struct job_child *child)
+void child_forget(struct job_child *child)
 {
     if (child->next != NULL)
         child->next->previous = child->previous;
@@ -85,79 +70,9 @@ static void forget(struct job_child *child)
         child->previous->next = child->next;
     else
         child->scope->children = child->next;
+    deadline_clear(&child->loop->deadlines, &child->shield_told);
+    free(child->shield);
     free(child);
-}
-
-/* -- waiting for one ----------------------------------------------------------------- */
-
-static void unlink_waiter(struct job_child *child, const struct waiter *w)
-{
-    struct waiter **link = &child->waiters;
-
-    while (*link != w)
-        link = &(*link)->next;
-    *link = w->next;
-}
-
-static int wait_for(struct job_ctx *ctx, struct job_child *child, stop_fn *stop,
-                    void *arg, int64_t timeout_ms)
-{
-    struct waiter w = {.co = coroutine_self(), .next = child->waiters};
-
-    child->waiters = &w;
-    int e = await_park(ctx, stop, arg, timeout_ms);
-    unlink_waiter(child, &w);
-    return e;
-}
-
-struct join {
-    struct coroutine *co;
-    struct job_child *child;
-    bool passed_on;
-};
-
-static void pass_on(void *arg, int why)
-{
-    struct join *join = arg;
-
-    if (why != JOB_CANCELLED) {
-        coroutine_wake(join->co, why);
-        return;
-    }
-    join->passed_on = true;
-    coroutine_passed_on(join->co);
-    coroutine_cancel(join->child->co);
-}
-
-int await_join(struct job_ctx *ctx, struct job_child *child, int *out_result,
-               int64_t timeout_ms)
-{
-    struct join join = {.co = coroutine_self(), .child = child};
-    int e = JOB_OK;
-
-    if (join.co == NULL)
-        return JOB_NO_ASYNC;
-    if (child->co != NULL && await_begin(ctx) == JOB_CANCELLED) {
-        join.passed_on = true;
-        coroutine_cancel(child->co);
-        timeout_ms = JOB_FOREVER;
-    }
-    if (child->co != NULL)
-        e = wait_for(ctx, child, pass_on, &join, timeout_ms);
-    if (e != JOB_OK)
-        return e;
-    int result = child->result;
-    forget(child);
-    if (out_result != NULL)
-        *out_result = result;
-    return join.passed_on && result == JOB_CANCELLED ? JOB_CANCELLED : JOB_OK;
-}
-
-void await_cancel(struct job_ctx *ctx, struct job_child *child)
-{
-    (void)ctx;
-    if (child->co != NULL)
-        coroutine_cancel(child->co);
 }
 
 /* -- the scope ----------------------------------------------------------------------- */
@@ -207,7 +122,7 @@ static void main_ended(void *arg)
 
     scope->main = NULL;
     while (scope->children != NULL)
-        forget(scope->children);
+        child_forget(scope->children);
     scope->ended(scope);
 }
 
