@@ -32,11 +32,11 @@ static int run_script(struct job_ctx *ctx, const char *script, struct exec_answe
 /* Cancels the job so many times, from when the gate is there. */
 static int cancel_at_gate(struct job_ctx *ctx, void *arg)
 {
-    const int *times = arg;
+    int times = *(const int *)arg; /* its owner may be gone after the first */
 
     while (access(gate, F_OK) != 0)
         await_sleep(ctx, 2, JOB_FOREVER);
-    for (int i = 0; i < *times; i++) {
+    for (int i = 0; i < times; i++) {
         test_cancel();
         await_sleep(ctx, 20, JOB_FOREVER);
     }
