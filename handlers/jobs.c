@@ -12,24 +12,34 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BATCH_MAX = 10000, INSERT_PARAMS = 12, DELAY_MAX_SECONDS = 315360000 };
+enum {
+    BATCH_MAX = 10000,
+    INSERT_PARAMS = 15,
+    FIELDS = 14,
+    DELAY_MAX_SECONDS = 315360000,
+    TIMEOUT_MAX_SECONDS = 604800,
+};
 
 /* A job as the client wrote it. */
 struct new_job {
     const char *task, *queue, *tags, *lock, *queueing_lock;
-    int64_t priority, max_attempts, scheduled_at;
-    double delay_seconds;
+    int64_t priority, max_attempts, scheduled_at, deadline;
+    double delay_seconds, timeout_seconds, deadline_seconds;
     struct span args, metadata;
 };
 
 /* -1 and INT64_MIN stand for "not given": 0 is a good delay, and a good time. */
-static const struct new_job defaults = {
-    .queue = "default", .scheduled_at = INT64_MIN, .delay_seconds = -1};
+static const struct new_job defaults = {.queue = "default",
+                                        .scheduled_at = INT64_MIN,
+                                        .deadline = INT64_MIN,
+                                        .delay_seconds = -1,
+                                        .timeout_seconds = -1,
+                                        .deadline_seconds = -1};
 
 #define AT(member) offsetof(struct new_job, member)
 
 /* A copy a call, because one limit is a setting; a static table could not have it. */
-static void job_fields(const struct config *c, struct field fields[11])
+static void job_fields(const struct config *c, struct field fields[FIELDS])
 {
     const struct field all[] = {
         {"task", FIELD_NAME, AT(task), 1, 128},
@@ -43,6 +53,9 @@ static void job_fields(const struct config *c, struct field fields[11])
         {"delay_seconds", FIELD_NUMBER, AT(delay_seconds), 0, DELAY_MAX_SECONDS},
         {"lock", FIELD_TEXT, AT(lock), 1, 255},
         {"queueing_lock", FIELD_TEXT, AT(queueing_lock), 1, 255},
+        {"timeout_seconds", FIELD_NUMBER, AT(timeout_seconds), 0, TIMEOUT_MAX_SECONDS},
+        {"deadline", FIELD_TIME, AT(deadline), 0, 0},
+        {"deadline_seconds", FIELD_NUMBER, AT(deadline_seconds), 0, DELAY_MAX_SECONDS},
     };
 
     memcpy(fields, all, sizeof all);
@@ -67,12 +80,12 @@ static enum err read_job(struct request *req, const char *where, struct span obj
                          struct new_job *out)
 {
     const struct config *c = req_app(req)->config;
-    struct field fields[11];
+    struct field fields[FIELDS];
     const struct task *task;
 
     *out = defaults;
     job_fields(c, fields);
-    enum err e = fields_read(req, where, object, fields, 11, out);
+    enum err e = fields_read(req, where, object, fields, FIELDS, out);
     if (e != ERR_OK)
         return e;
     if (out->task == NULL)
@@ -81,6 +94,10 @@ static enum err read_job(struct request *req, const char *where, struct span obj
     if (out->scheduled_at != INT64_MIN && out->delay_seconds >= 0)
         return req_fail_at(req, ERR_INVALID, req_printf(req, "%s/delay_seconds", where),
                            "cannot stand beside scheduled_at");
+    if (out->deadline != INT64_MIN && out->deadline_seconds >= 0)
+        return req_fail_at(req, ERR_INVALID,
+                           req_printf(req, "%s/deadline_seconds", where),
+                           "cannot stand beside deadline");
     task = node_task(req_app(req)->node, out->task);
     if (task == NULL)
         return fail_unknown_task(req, where, out->task);
@@ -96,6 +113,12 @@ static struct db_value span_or(const struct span *s, const char *fallback)
     return s->text != NULL ? db_textn(s->text, (int)s->len) : db_text(fallback);
 }
 
+/* Rounded up, because 0 has a meaning of its own. */
+static struct db_value ms_or_null(double seconds)
+{
+    return seconds >= 0 ? db_int((int64_t)(seconds * 1000 + 0.9999)) : db_null();
+}
+
 /* The row of job_insert.sql. */
 static void put_job(const struct new_job *j, bool want_json, struct db_value *v)
 {
@@ -108,10 +131,13 @@ static void put_job(const struct new_job *j, bool want_json, struct db_value *v)
         db_text(j->tags != NULL ? j->tags : "{}"),
         span_or(&j->metadata, "{}"),
         j->scheduled_at != INT64_MIN ? db_int(j->scheduled_at) : db_null(),
-        j->delay_seconds >= 0 ? db_int((int64_t)(j->delay_seconds * 1000)) : db_null(),
+        ms_or_null(j->delay_seconds),
         db_text(j->lock),
         db_text(j->queueing_lock),
         db_int(want_json),
+        ms_or_null(j->timeout_seconds),
+        j->deadline != INT64_MIN ? db_int(j->deadline) : db_null(),
+        ms_or_null(j->deadline_seconds),
     };
 
     assert(sql_params(SQL_job_insert) == INSERT_PARAMS);
@@ -126,7 +152,8 @@ enum {
     INSERTED_EXISTING,
     INSERTED_SCHEDULED,
     INSERTED_ETAG,
-    INSERTED_JOB
+    INSERTED_JOB,
+    INSERTED_HAS_DEADLINE
 };
 
 /* One job that cannot be put in keeps the others of its batch out, too, and the answer
@@ -170,12 +197,12 @@ static void look_again(struct request *req, int64_t job_id,
 
 /* After the commit. One that is due later is the janitor's business, not the
  * dispatcher's: waking the claims for it would find nothing. */
-static void wake_workers(struct request *req, const char *queue, int n, bool scheduled)
+static void wake_workers(struct request *req, int n, bool scheduled, bool has_deadline)
 {
-    if (scheduled)
+    if (scheduled || has_deadline)
         node_wake_scheduled(req_app(req)->node);
-    else
-        node_wake(req_app(req)->node, queue, n);
+    if (!scheduled)
+        node_wake(req_app(req)->node, "", n);
 }
 
 static void reply_created(struct request *req, const struct db_rows *rows)
@@ -186,7 +213,8 @@ static void reply_created(struct request *req, const struct db_rows *rows)
         fail_already_enqueued(req, rows);
         return;
     }
-    wake_workers(req, "", 1, row_bool(rows, 0, INSERTED_SCHEDULED));
+    wake_workers(req, 1, row_bool(rows, 0, INSERTED_SCHEDULED),
+                 row_bool(rows, 0, INSERTED_HAS_DEADLINE));
     req_set_header(req, "Location", req_printf(req, "/jobs/%" PRId64, id));
     /* The 201 is certain from here on; waiting can only make its document newer. */
     if (req_wait_seconds(req, &wait_seconds) == ERR_OK && wait_seconds > 0) {
@@ -225,7 +253,7 @@ enum err create_job(struct request *req)
 static void reply_batch(struct request *req, const struct db_rows *rows)
 {
     CLEANUP(buf_release) struct buf b = BUF_INIT;
-    bool scheduled = false;
+    bool in_calendar = false;
 
     for (int i = 0; i < rows->count; i++) {
         if (strcmp(row_text(rows, i, INSERTED_RESULT), "created") != 0) {
@@ -238,12 +266,11 @@ static void reply_batch(struct request *req, const struct db_rows *rows)
         if (i > 0)
             buf_addc(&b, ',');
         buf_adds(&b, row_text(rows, i, INSERTED_ID));
-        scheduled = scheduled || row_bool(rows, i, INSERTED_SCHEDULED);
+        in_calendar = in_calendar || row_bool(rows, i, INSERTED_SCHEDULED) ||
+                      row_bool(rows, i, INSERTED_HAS_DEADLINE);
     }
     buf_adds(&b, "]}");
-    wake_workers(req, "", rows->count, false);
-    if (scheduled)
-        wake_workers(req, "", 0, true);
+    wake_workers(req, rows->count, false, in_calendar);
     req_reply_buf(req, 201, &b);
 }
 

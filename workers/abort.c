@@ -194,6 +194,15 @@ static void strengthen(struct abort_watch *w, int64_t grace_ms)
         w->kill_at_us = kill_at_us;
 }
 
+/* A wish outlives a shutdown and a timeout: it decides what the job becomes. */
+static bool outranks(enum abort_cause later, enum abort_cause earlier)
+{
+    if (later == ABORT_SHUTDOWN)
+        return false;
+    return earlier == ABORT_SHUTDOWN ||
+           (earlier == ABORT_TIMEOUT && later != ABORT_TIMEOUT);
+}
+
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
 /* The copies are the watch's, which abort_watch_end() frees; the analyzer forgets who has
@@ -206,8 +215,7 @@ static enum abort_reached order_watch(struct abort_table *t, struct abort_watch 
     if (w->requested) {
         if (order->grace_ms >= 0)
             strengthen(w, order->grace_ms);
-        /* The user's wish outlives a shutdown: it decides what the job becomes. */
-        if (w->cause == ABORT_SHUTDOWN && order->cause != ABORT_SHUTDOWN) {
+        if (outranks(order->cause, w->cause)) {
             w->cause = order->cause;
             make_due(t, w);
         }

@@ -26,8 +26,6 @@
 #ifndef BELAY_AWAIT_H
 #define BELAY_AWAIT_H
 
-#include "workers/outside.h"
-
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>

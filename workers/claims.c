@@ -153,6 +153,9 @@ static void watch(struct node *node, struct job *job, int64_t worker_id)
     job->task = node_task(node, job->task_name);
     if (job->task != NULL && job->task->grace_seconds > 0)
         grace = job->task->grace_seconds;
+    if (job->timeout_ms < 0)
+        job->timeout_ms =
+            job->task != NULL ? job->task->timeout_seconds * MS_PER_SECOND : 0;
     job->watch = (struct abort_watch){
         .job_id = job->id,
         .lease = job->lease,

@@ -9,6 +9,7 @@
 
 #include "server/core/cleanup.h"
 #include "workers/arguments.h"
+#include "workers/declaration_base.h"
 
 #include <cyaml/cyaml.h>
 #include <errno.h>
@@ -20,6 +21,7 @@ enum {
     FILE_MAX_BYTES = 1024 * 1024,
     NAME_MAX_BYTES = 128,
     SECONDS_MAX = 86400,
+    TIMEOUT_MAX = 7 * SECONDS_MAX,
     ATTEMPTS_MAX = 1000
 };
 
@@ -38,6 +40,7 @@ static const struct {
     {"grace_seconds", "a whole number from 1 to 86400"},
     {"max_attempts", "a whole number from 1 to 1000"},
     {"retry_seconds", "a whole number from 1 to 86400"},
+    {"timeout_seconds", "a whole number from 1 to 604800"},
     {"allow_dash", "true or false"},
     {"args", "a list, each with at least name:"},
     {"type", "string, number, integer or boolean"},
@@ -48,7 +51,7 @@ static const struct {
 
 #define COMMAND_KEYS                                                                     \
     "name, description, command, stdin, env, directory, grace_seconds, max_attempts, "   \
-    "retry_seconds, allow_dash, args"
+    "retry_seconds, timeout_seconds, allow_dash, args"
 #define ARGUMENT_KEYS "name, type, required, pattern, default"
 
 /* -- schema ------------------------------------------------------------------------- */
@@ -101,6 +104,8 @@ static const cyaml_schema_field_t command_fields[] = {
                     max_attempts),
     CYAML_FIELD_INT("retry_seconds", CYAML_FLAG_OPTIONAL, struct declaration,
                     retry_seconds),
+    CYAML_FIELD_INT("timeout_seconds", CYAML_FLAG_OPTIONAL, struct declaration,
+                    timeout_seconds),
     CYAML_FIELD_ENUM("allow_dash", MAY_PLAIN, struct declaration, allow_dash, truths,
                      COUNT(truths)),
     CYAML_FIELD_SEQUENCE("args", MAY, struct declaration, args, &argument_value, 0, 256),
@@ -304,7 +309,8 @@ static bool check_declaration(struct declaration *d, struct buf *why)
     }
     if (!in_range(d->grace_seconds, SECONDS_MAX, "grace_seconds", why) ||
         !in_range(d->max_attempts, ATTEMPTS_MAX, "max_attempts", why) ||
-        !in_range(d->retry_seconds, SECONDS_MAX, "retry_seconds", why))
+        !in_range(d->retry_seconds, SECONDS_MAX, "retry_seconds", why) ||
+        !in_range(d->timeout_seconds, TIMEOUT_MAX, "timeout_seconds", why))
         return false;
     for (uint32_t i = 0; i < d->args_count; i++) {
         if (!compile_argument(&d->args[i], why))
@@ -313,82 +319,7 @@ static bool check_declaration(struct declaration *d, struct buf *why)
     return check_env(d, why) && arguments_check(d, why);
 }
 
-/* -- what is the same for each job -------------------------------------------------- */
-
-static bool env_has(const struct declaration *d, const char *name)
-{
-    size_t len = strlen(name);
-
-    for (uint32_t i = 0; i < d->env_count; i++) {
-        if (strncmp(d->env[i], name, len) == 0 && strchr("=", d->env[i][len]) != NULL)
-            return true;
-    }
-    return false;
-}
-
-/* NAME=value for the name, with Belay's own value or else the fallback; NULL and true
- * when there is neither. */
-static bool env_own(const char *name, const char *fallback, char **out)
-{
-    const char *value = getenv(name);
-
-    *out = NULL;
-    value = value != NULL ? value : fallback;
-    return value == NULL || asprintf(out, "%s=%s", name, value) >= 0;
-}
-
-static bool make_base_env(struct declaration *d)
-{
-    static const char *const always[][2] = {
-        {"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-        {"HOME", "/"},
-        {"LANG", "C.UTF-8"},
-    };
-    size_t n = 0;
-
-    d->base_env = calloc(COUNT(always) + d->env_count + 1, sizeof *d->base_env);
-    if (d->base_env == NULL)
-        return false;
-    for (size_t i = 0; i < COUNT(always); i++) {
-        if (env_has(d, always[i][0]))
-            continue;
-        if (!env_own(always[i][0], always[i][1], &d->base_env[n++]))
-            return false;
-    }
-    for (uint32_t i = 0; i < d->env_count; i++) {
-        bool whole = strchr(d->env[i], '=') != NULL;
-        if (whole ? (d->base_env[n] = strdup(d->env[i])) == NULL
-                  : !env_own(d->env[i], NULL, &d->base_env[n]))
-            return false;
-        n += d->base_env[n] != NULL;
-    }
-    return true;
-}
-
-/* Paths in a file are relative to the file, wherever Belay was started. Whether they
- * exist is seen when a job needs them. */
-static bool make_absolute(char **path, const char *base)
-{
-    char *whole;
-
-    if (*path == NULL || (*path)[0] == '/')
-        return true;
-    if (asprintf(&whole, "%s/%s", base, *path) < 0)
-        return false;
-    free(*path);
-    *path = whole;
-    return true;
-}
-
-static bool make_paths(struct declaration *d, const char *file)
-{
-    CLEANUP(free_ptr) char *copy = strdup(file), *base = NULL;
-
-    base = copy != NULL ? realpath(dirname(copy), NULL) : NULL;
-    if (base == NULL || !make_absolute(&d->directory, base))
-        return false;
-    return strchr(d->command[0], '/') == NULL || make_absolute(&d->command[0], base);
-}
+/* -- all of it ----------------------------------------------------------------------- */
 
 static enum err finish(const char *file, struct declarations *all, struct buf *why)
 {
@@ -400,8 +331,8 @@ static enum err finish(const char *file, struct declarations *all, struct buf *w
             if (strcmp(all->commands[k].name, d->name) == 0)
                 buf_adds(&what, "the name is declared twice");
         }
-        if (what.len == 0 && check_declaration(d, &what) && make_base_env(d) &&
-            make_paths(d, file))
+        if (what.len == 0 && check_declaration(d, &what) &&
+            declaration_make_base(d, file))
             continue;
         if (what.len == 0)
             return ERR_NO_MEMORY;

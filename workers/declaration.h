@@ -49,7 +49,8 @@ struct declaration {
     char **env; /* as declared: NAME=value, or NAME to pass on */
     uint32_t env_count;
     char *directory; /* absolute after loading; NULL: where Belay was started */
-    int grace_seconds, max_attempts, retry_seconds; /* 0: the setting, the default */
+    /* 0: the setting, the default, none */
+    int grace_seconds, max_attempts, retry_seconds, timeout_seconds;
     int allow_dash;
     struct declared_argument *args;
     uint32_t args_count;

@@ -54,11 +54,14 @@ static void put_finish(const struct job *job, int64_t now_us, struct db_value *v
 static void put_give_back(const struct job *job, struct db_value *v)
 {
     static const char *const kinds[] = {[FATE_RETRY] = "retry",
+                                        [FATE_TIMEOUT] = "timeout",
                                         [FATE_SHUTDOWN] = "shutdown",
                                         [FATE_UNSTARTED] = "unstarted"};
+    const char *kind =
+        job->fate == FATE_TIMEOUT && job->killed ? "killed" : kinds[job->fate];
     const struct db_value row[GIVE_BACK_PARAMS] = {
-        db_int(job->id),      db_int(job->lease),        db_int(job->worker_id),
-        db_int(job->attempt), db_text(kinds[job->fate]), db_int(job->retry_ms),
+        db_int(job->id),      db_int(job->lease),    db_int(job->worker_id),
+        db_int(job->attempt), db_text(kind),         db_int(job->retry_ms),
         db_text(job->error),  db_text(job->message),
     };
 

@@ -31,6 +31,7 @@ static enum err make_tasks(struct commands *c)
                                     .escalation = ESCALATE_KILL,
                                     .max_attempts = d->max_attempts,
                                     .grace_seconds = d->grace_seconds,
+                                    .timeout_seconds = d->timeout_seconds,
                                     .data = d};
         c->list[i] = &c->tasks[i];
     }

@@ -1,5 +1,5 @@
 /* All periodic work of a node, on one connection in one thread: heartbeat, looking for
- * aborts, moving what is due, rescuing the jobs of lost workers, partitions.
+ * aborts, what is due, deadlines, timeouts, the jobs of lost workers, partitions.
  *
  * Every chore is one statement that every node may run at any time (SKIP LOCKED), so
  * there is no leader. A node that has just connected lets SETTLE_MS go by before it
@@ -9,6 +9,7 @@
 #include "server/core/config.h"
 #include "server/core/log.h"
 #include "server/core/monitor.h"
+#include "workers/limits.h"
 #include "workers/parts.h"
 
 #include <inttypes.h>
@@ -26,16 +27,17 @@ enum {
     NAME_BYTES = 128,
 };
 
-enum chore { HEARTBEAT, ABORTS, DUE, REAP, PARTITIONS, CHORES };
+enum chore { HEARTBEAT, ABORTS, DUE, EXPIRE, TIMEOUTS, REAP, PARTITIONS, CHORES };
 
 struct janitor {
     struct node *node;
     pthread_t thread;
     struct monitor monitor;
-    bool stopping, aborts_wanted, due_wanted; /* under monitor */
+    bool stopping, aborts_wanted, due_wanted, timeouts_wanted; /* under monitor */
     /* the thread's own */
     struct link link;
     int64_t at_ms[CHORES];
+    struct limits limits;
 };
 
 static int64_t lease_ms(const struct janitor *j)
@@ -201,6 +203,21 @@ static void move_due(struct janitor *j)
         node_wake(j->node, "", (int)moved);
 }
 
+static void abort_late(struct janitor *j)
+{
+    j->at_ms[TIMEOUTS] = clock_ms() + MS_PER_SECOND;
+    limits_abort_late(&j->limits, &j->link, j->node);
+}
+
+static void expire(struct janitor *j)
+{
+    bool aborting = false;
+
+    j->at_ms[EXPIRE] = clock_ms() + limits_expire(&j->link, j->node, &aborting);
+    if (aborting)
+        j->at_ms[ABORTS] = 0; /* it may run here */
+}
+
 static void reap(struct janitor *j)
 {
     struct db_value values[] = {db_int(lease_ms(j)), db_int(REAP_MOST)};
@@ -244,6 +261,8 @@ static void make_partitions(struct janitor *j)
 static void (*const chores[CHORES])(struct janitor *) = {[HEARTBEAT] = heartbeat,
                                                          [ABORTS] = poll_aborts,
                                                          [DUE] = move_due,
+                                                         [EXPIRE] = expire,
+                                                         [TIMEOUTS] = abort_late,
                                                          [REAP] = reap,
                                                          [PARTITIONS] = make_partitions};
 
@@ -267,15 +286,23 @@ static bool is_wanted(struct janitor *j, enum chore chore)
     return count.running + count.waiting > 0;
 }
 
+/* What is late already and not written is tried again at its time. */
+static int64_t due_ms(const struct janitor *j, enum chore chore)
+{
+    if (chore != TIMEOUTS || j->limits.n_late > 0)
+        return j->at_ms[chore];
+    return timeouts_next_ms(j->node->timeouts);
+}
+
 static void take_wishes(struct janitor *j)
 {
     monitor_lock(&j->monitor);
     if (j->aborts_wanted)
         j->at_ms[ABORTS] = 0;
     if (j->due_wanted)
-        j->at_ms[DUE] = 0;
+        j->at_ms[DUE] = j->at_ms[EXPIRE] = 0;
     bool asked = j->aborts_wanted;
-    j->aborts_wanted = j->due_wanted = false;
+    j->aborts_wanted = j->due_wanted = j->timeouts_wanted = false;
     monitor_unlock(&j->monitor);
     if (asked)
         poll_aborts(j); /* also for a job whose claim is on its way: a tombstone */
@@ -289,7 +316,7 @@ static void do_chores(struct janitor *j)
             link_drop(&j->link);
             return;
         }
-        if (clock_ms() < j->at_ms[chore])
+        if (clock_ms() < due_ms(j, chore))
             continue;
         if (is_wanted(j, chore))
             chores[chore](j);
@@ -305,7 +332,7 @@ static int64_t next_chore_ms(const struct janitor *j)
     if (j->link.db == NULL)
         return j->link.next_try_ms;
     for (enum chore chore = 0; chore < CHORES; chore++)
-        at_ms = j->at_ms[chore] < at_ms ? j->at_ms[chore] : at_ms;
+        at_ms = due_ms(j, chore) < at_ms ? due_ms(j, chore) : at_ms;
     return at_ms;
 }
 
@@ -316,7 +343,8 @@ static bool wait_for_chore(struct janitor *j)
 
     monitor_lock(&j->monitor);
     while (!j->stopping &&
-           (j->link.db == NULL || (!j->aborts_wanted && !j->due_wanted)) &&
+           (j->link.db == NULL ||
+            (!j->aborts_wanted && !j->due_wanted && !j->timeouts_wanted)) &&
            monitor_wait(&j->monitor, at_ms))
         ;
     bool goes_on = !j->stopping;
@@ -388,6 +416,11 @@ void janitor_poll_aborts(struct janitor *j)
 void janitor_look_at_schedule(struct janitor *j)
 {
     want(j, &j->due_wanted);
+}
+
+void janitor_look_at_timeouts(struct janitor *j)
+{
+    want(j, &j->timeouts_wanted);
 }
 
 bool janitor_is_up(struct janitor *j)

@@ -124,7 +124,8 @@ enum {
     CLAIM_COUNTED,
     CLAIM_MAX_ATTEMPTS,
     CLAIM_ARGS,
-    CLAIM_HAS_LOCK
+    CLAIM_HAS_LOCK,
+    CLAIM_TIMEOUT
 };
 
 static const char *put(char **room, const struct db_rows *rows, int row, int column)
@@ -155,6 +156,8 @@ struct job *job_of_row(const struct db_rows *rows, int row)
     job->counted = (int)row_int(rows, row, CLAIM_COUNTED);
     job->max_attempts = (int)row_int(rows, row, CLAIM_MAX_ATTEMPTS);
     job->has_lock = row_bool(rows, row, CLAIM_HAS_LOCK);
+    job->timeout_ms =
+        row_is_null(rows, row, CLAIM_TIMEOUT) ? -1 : row_int(rows, row, CLAIM_TIMEOUT);
     job->queue = put(&room, rows, row, CLAIM_QUEUE);
     job->task_name = put(&room, rows, row, CLAIM_TASK);
     job->args =

@@ -9,12 +9,14 @@
 
 #include "db/db.h"
 #include "workers/abort.h"
+#include "workers/deadlines.h"
 #include "workers/task.h"
 
 /* What is to be written of its end. */
 enum job_fate {
     FATE_FINISHED, /* `status` says how */
     FATE_RETRY,    /* failed; again in retry_ms while attempts are left */
+    FATE_TIMEOUT,  /* the same, because it took too long and was stopped */
     FATE_SHUTDOWN, /* stopped because the node stops: does not count */
     FATE_UNSTARTED,
 };
@@ -26,6 +28,8 @@ struct job {
     int counted; /* of max_attempts, this one included */
     int max_attempts;
     int priority;
+    int64_t timeout_ms; /* of this attempt; 0: none */
+    struct deadline timeout;
     bool has_lock;
     const struct task *task;                  /* NULL: this node does not know it */
     const char *queue, *task_name, *args;     /* behind the struct */
@@ -65,7 +69,8 @@ static inline bool job_is_async(const struct job *job)
     return job->task != NULL && job->task->kind == TASK_ASYNC;
 }
 
-/* A row of job_claim.sql as a job; NULL when there is no memory. */
+/* A row of job_claim.sql as a job, whose timeout_ms is -1 where it has none of its own;
+ * NULL when there is no memory. */
 struct job *job_of_row(const struct db_rows *rows, int row);
 void job_free(struct job *job); /* NULL is fine */
 

@@ -52,6 +52,8 @@ static enum err open_parts(struct node *node)
     if (e == ERR_OK)
         e = progress_board_new(&node->progress);
     if (e == ERR_OK)
+        e = timeouts_new(&node->timeouts);
+    if (e == ERR_OK)
         e = dispatcher_new(node, &node->dispatcher);
     if (e == ERR_OK)
         e = pool_open(node, &node->pool);
@@ -207,6 +209,7 @@ int node_close(struct node *node)
     dispatcher_free(node->dispatcher);
     janitor_free(node->janitor);
     progress_board_free(node->progress);
+    timeouts_free(node->timeouts);
     abort_table_free(node->aborts);
     free(node);
     return 0;

@@ -32,7 +32,7 @@ enum err node_open(const struct node_options *options, struct node **out_node,
 
 /* A job was committed to this queue: claim soon, and tell other nodes (coalesced). */
 void node_wake(struct node *node, const char *queue, int n_jobs);
-/* A job was scheduled: the mover looks at the calendar again. */
+/* A job was scheduled, or has a deadline: the calendars are looked at again. */
 void node_wake_scheduled(struct node *node);
 /* Aborts were committed for jobs that may run here: read them from the database now. */
 void node_poll_aborts(struct node *node);

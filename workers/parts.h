@@ -15,6 +15,7 @@
 #include "workers/job.h"
 #include "workers/node.h"
 #include "workers/progress.h"
+#include "workers/timeouts.h"
 
 #include <stdatomic.h>
 
@@ -22,6 +23,7 @@ struct node {
     struct node_options options;
     struct abort_table *aborts;
     struct progress_board *progress;
+    struct timeouts *timeouts;
     struct pool *pool;
     struct async *async;
     struct dispatcher *dispatcher;
@@ -108,6 +110,8 @@ struct janitor;
 enum err janitor_open(struct node *node, struct janitor **out_j) MUST_CHECK;
 void janitor_poll_aborts(struct janitor *j);
 void janitor_look_at_schedule(struct janitor *j);
+/* The next timeout is nearer than it was. */
+void janitor_look_at_timeouts(struct janitor *j);
 bool janitor_is_up(struct janitor *j);
 void janitor_close(struct janitor *j); /* ends the thread */
 void janitor_free(struct janitor *j);  /* after everybody who may tell it something */

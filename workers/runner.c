@@ -1,11 +1,12 @@
 /* From a claimed job to its end, on one thread of the pool.
  *
  * What the task returned and what was asked of it decide together: after an abort there
- * is no retry, whatever the task says; and a job that stops because this node stops goes
- * back to todo, as if it had not been started. The database decides once more with its
- * own guards, because a request may be on its way. */
+ * is no retry, whatever the task says, unless it only took too long; and a job that stops
+ * because this node stops goes back to todo, as if it had not been started. The database
+ * decides once more with its own guards, because a request may be on its way. */
 #include "workers/runner.h"
 
+#include "server/core/cleanup.h"
 #include "server/core/clock.h"
 #include "server/core/log.h"
 #include "workers/context.h"
@@ -68,16 +69,35 @@ static void end_aborted(struct job_ctx *ctx)
     end_with(job, FATE_FINISHED, "aborted");
 }
 
+/* It was stopped because it took too long. That is nobody's wish, so it counts as a
+ * failure like any other: again, while attempts are left. */
+static void end_timed_out(struct job_ctx *ctx)
+{
+    CLEANUP(buf_release) struct buf words = BUF_INIT;
+    struct job *job = ctx->job;
+
+    buf_addf(&words, "it took longer than %g s", (double)job->timeout_ms / MS_PER_SECOND);
+    if (ctx->message != NULL)
+        buf_addf(&words, ": %s", ctx->message);
+    end_failed(ctx, "timeout", words.text, false);
+    job->message = ctx->message;
+    ctx->message = NULL;
+    job->killed = ctx->killed;
+    job->fate = FATE_TIMEOUT;
+}
+
 static void conclude(struct job_ctx *ctx, enum job_result result)
 {
     struct abort_info info = {.cause = ABORT_USER};
     bool asked = abort_watch_info(ctx->node->aborts, &ctx->job->watch, &info);
     bool shutdown = asked && info.cause == ABORT_SHUTDOWN;
+    bool late = asked && info.cause == ABORT_TIMEOUT;
 
     if (shutdown && result != JOB_SUCCEEDED) {
         end_with(ctx->job, FATE_SHUTDOWN, "todo");
         return;
     }
+    asked = asked && !late;
     switch (result) {
     case JOB_SUCCEEDED:
         end_succeeded(ctx, asked);
@@ -87,12 +107,21 @@ static void conclude(struct job_ctx *ctx, enum job_result result)
                    ctx->message != NULL ? ctx->message : "", asked);
         break;
     case JOB_ABORTED:
-        end_aborted(ctx);
+        if (late)
+            end_timed_out(ctx);
+        else
+            end_aborted(ctx);
         break;
     case JOB_RETRY:
         end_retry(ctx, asked);
         break;
     }
+}
+
+static bool may_retry(const struct job *job)
+{
+    return job->fate == FATE_RETRY ||
+           (job->fate == FATE_TIMEOUT && job->counted < job->max_attempts);
 }
 
 static void log_end(const struct job *job)
@@ -106,8 +135,8 @@ static void log_end(const struct job *job)
         log_info("job_finish",
                  "job=%" PRId64 " attempt=%d task=%s status=%s retry=%s ms=%.1f why=%s",
                  job->id, job->attempt, job->task_name, job->status,
-                 job->fate == FATE_RETRY ? "true" : "false", ms,
-                 log_quoted(job->message != NULL ? job->message : job->error));
+                 may_retry(job) ? "true" : "false", ms,
+                 log_quoted(job->error != NULL ? job->error : job->message));
 }
 
 bool run_begin(struct job_ctx *ctx, struct node *node, struct job *job,
@@ -119,6 +148,8 @@ bool run_begin(struct job_ctx *ctx, struct node *node, struct job *job,
         return false;
     }
     job->started_us = clock_us();
+    if (timeouts_start(node->timeouts, job))
+        janitor_look_at_timeouts(node->janitor);
     return true;
 }
 
@@ -127,6 +158,7 @@ void run_end(struct job_ctx *ctx, enum job_result result)
     struct job *job = ctx->job;
 
     job->ended_us = clock_us();
+    timeouts_stop(ctx->node->timeouts, job);
     conclude(ctx, result);
     progress_hurry(ctx->node->progress, job);
     log_end(job);

@@ -50,9 +50,10 @@ struct task {
     enum job_result (*run)(struct job_ctx *ctx);
     const char *description; /* one line for people; may be NULL */
     enum task_escalation escalation;
-    int max_attempts;  /* 0: the setting */
-    int grace_seconds; /* 0: the setting */
-    const void *data;  /* for the task's own use: job_task(ctx)->data */
+    int max_attempts;    /* 0: the setting */
+    int grace_seconds;   /* 0: the setting */
+    int timeout_seconds; /* of an attempt, where the job says nothing; 0: none */
+    const void *data;    /* for the task's own use: job_task(ctx)->data */
 };
 
 /* -- is it still wanted? ------------------------------------------------------------- */

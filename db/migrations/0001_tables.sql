@@ -42,6 +42,8 @@ CREATE TABLE belay.jobs (
   uncounted smallint NOT NULL DEFAULT 0,     -- of these, those that max_attempts does not count
   attempts_base smallint NOT NULL DEFAULT 0, -- where counting began: moved by a manual retry
   max_attempts smallint NOT NULL DEFAULT 1,
+  timeout_ms int,       -- of one attempt; null: the task's, 0: none
+  deadline timestamptz, -- of the job as a whole; belay.deadlines is its calendar
   lock text,
   queueing_lock text,
   tags text[],

@@ -35,17 +35,20 @@ CREATE FUNCTION belay.job_text(
   p_max_attempts int, p_lock text, p_queueing_lock text, p_tags text[], p_metadata json,
   p_scheduled_at timestamptz, p_created_at timestamptz, p_started_at timestamptz,
   p_finished_at timestamptz, p_worker text, p_result json, p_error json, p_progress text,
-  p_abort_requested_at timestamptz) RETURNS text LANGUAGE plpgsql STABLE AS $$
+  p_abort_requested_at timestamptz, p_timeout_ms int DEFAULT NULL, p_deadline timestamptz DEFAULT NULL)
+RETURNS text LANGUAGE plpgsql STABLE AS $$
 BEGIN
   RETURN concat(
     '{"id":', p_id, ',"queue":', to_json(p_queue), ',"task":', to_json(p_task),
     ',"priority":', p_priority, ',"args":', coalesce(p_args::text, '{}'),
     ',"status":"', p_status, '","attempt":', p_attempt, ',"max_attempts":', p_max_attempts,
+    ',"timeout_seconds":', coalesce(trim_scale(p_timeout_ms / 1000.0)::text, 'null'),
     ',"lock":', coalesce(to_json(p_lock)::text, 'null'),
     ',"queueing_lock":', coalesce(to_json(p_queueing_lock)::text, 'null'),
     ',"tags":', CASE WHEN p_tags <> '{}' THEN to_json(p_tags)::text ELSE '[]' END, -- to_json() of an array costs 4 us
     ',"metadata":', coalesce(p_metadata::text, '{}'),
     ',"scheduled_at":', coalesce('"' || belay.time_text(p_scheduled_at) || '"', 'null'),
+    ',"deadline":', coalesce('"' || belay.time_text(p_deadline) || '"', 'null'),
     ',"created_at":"', to_char(p_created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     '","started_at":', coalesce('"' || belay.time_text(p_started_at) || '"', 'null'),
     ',"finished_at":', coalesce('"' || belay.time_text(p_finished_at) || '"', 'null'),
@@ -80,7 +83,7 @@ LANGUAGE sql STABLE AS $$
                           x.queueing_lock, x.tags, x.metadata, x.scheduled_at, x.created_at, x.started_at,
                           x.finished_at, w.name, x.result, x.error,
                           CASE WHEN p.at IS NOT NULL THEN belay.progress_text(p) END,
-                          x.abort_requested_at) AS job
+                          x.abort_requested_at, x.timeout_ms, x.deadline) AS job
     FROM (
       SELECT j.*, e.finished_at, e.result, e.error, l.id AS lease_id,
              coalesce(e.worker_id, l.worker_id) AS on_worker,

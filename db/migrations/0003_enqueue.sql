@@ -86,7 +86,8 @@ BEGIN
 END $$;
 
 CREATE TYPE belay.inserted AS (
-  ord int, id bigint, result text, existing_id bigint, scheduled boolean, etag text, job text);
+  ord int, id bigint, result text, existing_id bigint, scheduled boolean, etag text, job text,
+  has_deadline boolean);
 
 -- Jobs without lock, queueing lock or schedule: two plain inserts, ids in the order of the input. plpgsql, as all that is hot:
 -- it keeps its plans, and a function in SQL is planned at each call.
@@ -110,7 +111,7 @@ BEGIN
            CASE WHEN t.want THEN belay.job_text(t.id, t.queue, t.task, t.priority, t.args, 'todo', 0, t.max_attempts,
              NULL, NULL, t.tags, t.metadata, NULL, t.created_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL) END AS job
     FROM t OFFSET 0)
-  SELECT d.ord, d.id, 'created', NULL::bigint, false, belay.etag_text(d.job), d.job FROM d;
+  SELECT d.ord, d.id, 'created', NULL::bigint, false, belay.etag_text(d.job), d.job, false FROM d;
 END $$;
 
 -- All or nothing for each group: the groups (p_grps) in which a queueing lock is taken get no row.
@@ -149,7 +150,8 @@ END $$;
 CREATE FUNCTION belay.insert_jobs(
   p_grps int[], p_tasks text[], p_queues text[], p_priorities int[], p_args json[], p_max_attempts int[],
   p_tags text[], p_metadata json[], p_scheduled_at timestamptz[], p_delay_ms bigint[], p_locks text[],
-  p_queueing_locks text[], p_want boolean[]) RETURNS SETOF belay.inserted LANGUAGE plpgsql AS $$
+  p_queueing_locks text[], p_want boolean[], p_timeout_ms int[] DEFAULT '{}',
+  p_deadlines timestamptz[] DEFAULT '{}', p_deadline_ms bigint[] DEFAULT '{}') RETURNS SETOF belay.inserted LANGUAGE plpgsql AS $$
 DECLARE
   ids bigint[];
   refused int[];
@@ -157,7 +159,9 @@ DECLARE
 BEGIN
   PERFORM belay.name_queues(p_queues), belay.name_tasks(p_tasks);
   IF array_remove(p_scheduled_at, NULL) = '{}' AND array_remove(p_delay_ms, NULL) = '{}'
-     AND array_remove(p_locks, NULL) = '{}' AND array_remove(p_queueing_locks, NULL) = '{}' THEN
+     AND array_remove(p_locks, NULL) = '{}' AND array_remove(p_queueing_locks, NULL) = '{}'
+     AND array_remove(p_timeout_ms, NULL) = '{}' AND array_remove(p_deadlines, NULL) = '{}'
+     AND array_remove(p_deadline_ms, NULL) = '{}' THEN
     RETURN QUERY SELECT * FROM belay.insert_plain(p_tasks, p_queues, p_priorities, p_args, p_max_attempts, p_tags,
                                                   p_metadata, p_want);
     RETURN;
@@ -167,18 +171,20 @@ BEGIN
   RETURN QUERY
   WITH t AS MATERIALIZED (
     SELECT x.*, q.id AS queue_id, k.id AS task_id, x.tags_text::text[] AS tags,
-           coalesce(x.at, now() + x.delay * interval '1 millisecond') AS run_at
+           coalesce(x.at, now() + x.delay * interval '1 millisecond') AS run_at,
+           coalesce(x.deadline_at, now() + x.deadline_ms * interval '1 millisecond') AS deadline
     FROM unnest(p_grps, ids, p_tasks, p_queues, p_priorities, p_args, p_max_attempts, p_tags, p_metadata,
-                p_scheduled_at, p_delay_ms, p_locks, p_queueing_locks, p_want)
+                p_scheduled_at, p_delay_ms, p_locks, p_queueing_locks, p_want, p_timeout_ms, p_deadlines, p_deadline_ms)
          WITH ORDINALITY x (g, id, task, queue, priority, args, max_attempts, tags_text, metadata, at, delay, lock,
-                            queueing_lock, want, ord)
+                            queueing_lock, want, timeout_ms, deadline_at, deadline_ms, ord)
     CROSS JOIN LATERAL (SELECT q.id FROM belay.queues q WHERE q.name = x.queue OFFSET 0) q
     CROSS JOIN LATERAL (SELECT k.id FROM belay.tasks k WHERE k.name = x.task OFFSET 0) k),
   ok AS (SELECT * FROM t WHERE NOT g = ANY (refused)),
   j AS (INSERT INTO belay.jobs (id, created_at, queue_id, task_id, priority, max_attempts, tags, args, metadata,
-                                scheduled_at, lock, queueing_lock)
+                                scheduled_at, lock, queueing_lock, timeout_ms, deadline)
         SELECT id, now(), queue_id, task_id, priority, max_attempts, tags, args, metadata, run_at, lock,
-               queueing_lock FROM ok),
+               queueing_lock, timeout_ms, deadline FROM ok),
+  l AS (INSERT INTO belay.deadlines (at, id) SELECT deadline, id FROM ok WHERE deadline IS NOT NULL),
   b AS (INSERT INTO belay.blocked (lock, priority, id, queue_id, run_at)
         SELECT lock, priority, id, queue_id, run_at FROM ok WHERE lock IS NOT NULL),
   s AS (INSERT INTO belay.scheduled (run_at, id, queue_id, priority)
@@ -190,11 +196,12 @@ BEGIN
               WHEN u.id IS NULL THEN 'refused' ELSE 'already-enqueued' END,
          CASE WHEN t.g = ANY (refused) THEN u.id END,
          coalesce(t.run_at > now(), false),
-         belay.etag_text(d.job), d.job
+         belay.etag_text(d.job), d.job, t.deadline IS NOT NULL
   FROM t LEFT JOIN belay.uniq u ON u.queueing_lock = t.queueing_lock
   CROSS JOIN LATERAL (
     SELECT CASE WHEN t.want THEN belay.job_text(t.id, t.queue, t.task, t.priority, t.args, 'todo', 0, t.max_attempts,
-             t.lock, t.queueing_lock, t.tags, t.metadata, t.run_at, now(), NULL, NULL, NULL, NULL, NULL, NULL, NULL)
+             t.lock, t.queueing_lock, t.tags, t.metadata, t.run_at, now(), NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+             t.timeout_ms, t.deadline)
            END AS job OFFSET 0) d;
   locks := ARRAY(SELECT DISTINCT x.l FROM unnest(p_grps, p_locks) x (g, l)
                  WHERE x.l IS NOT NULL AND NOT x.g = ANY (refused));
@@ -208,7 +215,8 @@ END $$;
 CREATE FUNCTION belay.enqueue(
   task text, args json DEFAULT '{}', queue text DEFAULT 'default', priority int DEFAULT 0,
   scheduled_at timestamptz DEFAULT NULL, lock text DEFAULT NULL, queueing_lock text DEFAULT NULL,
-  max_attempts int DEFAULT 1, tags text[] DEFAULT '{}', metadata json DEFAULT '{}', wake boolean DEFAULT true)
+  max_attempts int DEFAULT 1, tags text[] DEFAULT '{}', metadata json DEFAULT '{}', wake boolean DEFAULT true,
+  timeout_seconds numeric DEFAULT NULL, deadline timestamptz DEFAULT NULL)
 RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   made belay.inserted;
@@ -232,6 +240,8 @@ BEGIN
       THEN 'a tag must have 1 to 64 characters'
     WHEN scheduled_at NOT BETWEEN '1970-01-01 00:00Z' AND '9999-12-31 23:59Z'
       THEN 'scheduled_at must be from 1970 to 9999'
+    WHEN timeout_seconds NOT BETWEEN 0 AND 604800 THEN 'timeout_seconds must be from 0 to 604800'
+    WHEN deadline NOT BETWEEN '1970-01-01 00:00Z' AND '9999-12-31 23:59Z' THEN 'deadline must be from 1970 to 9999'
   END;
   IF problem IS NOT NULL THEN
     RAISE EXCEPTION '%', problem USING ERRCODE = 'invalid_parameter_value';
@@ -239,7 +249,7 @@ BEGIN
   SELECT * INTO made FROM belay.insert_jobs(
     ARRAY[0], ARRAY[task], ARRAY[queue], ARRAY[coalesce(priority, 0)], ARRAY[args], ARRAY[max_attempts],
     ARRAY[coalesce(tags, '{}')::text], ARRAY[metadata], ARRAY[scheduled_at], ARRAY[NULL::bigint], ARRAY[lock],
-    ARRAY[queueing_lock], ARRAY[false]);
+    ARRAY[queueing_lock], ARRAY[false], ARRAY[ceil(timeout_seconds * 1000)::int], ARRAY[deadline], ARRAY[NULL::bigint]);
   IF made.result <> 'created' THEN
     RAISE EXCEPTION 'queueing lock "%" is taken by job %', queueing_lock, made.existing_id
       USING ERRCODE = 'unique_violation';

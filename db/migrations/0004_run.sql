@@ -45,7 +45,7 @@ END $$;
 
 CREATE FUNCTION belay.claim(p_worker bigint, p_n int, p_sure int, p_queues text[], p_lows json)
 RETURNS TABLE (id bigint, lease bigint, queue text, task text, priority int, attempt int, counted int, max_attempts int,
-               args json, has_lock boolean)
+               args json, has_lock boolean, timeout_ms int)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -62,7 +62,7 @@ BEGIN
   WITH r AS (DELETE FROM belay.ready WHERE ctid = ANY (tids) RETURNING id, priority),
   j AS MATERIALIZED (
     SELECT j.id, j.queue_id, j.task_id, j.priority, j.attempts, j.uncounted, j.attempts_base, j.max_attempts, j.args,
-           j.lock, j.queueing_lock
+           j.lock, j.queueing_lock, j.timeout_ms
     FROM r CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = r.id OFFSET 0) j),
   l AS (INSERT INTO belay.leases (worker_id, sure, lo, hi, job_ids)
         SELECT p_worker, p_sure, min(r.id), max(r.id), array_agg(r.id ORDER BY r.priority DESC, r.id) FROM r
@@ -70,7 +70,8 @@ BEGIN
   u AS (DELETE FROM belay.uniq USING j
         WHERE j.queueing_lock IS NOT NULL AND uniq.queueing_lock = j.queueing_lock AND uniq.id = j.id)
   SELECT j.id, l.id, q.name, t.name, j.priority, j.attempts + 1,
-         j.attempts + 1 - j.uncounted - j.attempts_base, j.max_attempts::int, j.args, j.lock IS NOT NULL
+         j.attempts + 1 - j.uncounted - j.attempts_base, j.max_attempts::int, j.args, j.lock IS NOT NULL,
+         j.timeout_ms
   FROM l, j JOIN belay.queues q ON q.id = j.queue_id JOIN belay.tasks t ON t.id = j.task_id;
 END $$;
 
@@ -215,7 +216,7 @@ BEGIN
                        delivered_us, acknowledged_us, ord)),
   f AS MATERIALIZED (
     SELECT d.*, l.at, c.delivered_at, c.acknowledged_at,
-           CASE WHEN d.status = 'aborted' AND c.job_id IS NULL THEN 'failed' ELSE d.status END AS final,
+           CASE WHEN d.status = 'aborted' AND coalesce(c.cause, 'timeout') = 'timeout' THEN 'failed' ELSE d.status END AS final,
            CASE WHEN c.job_id IS NULL THEN NULL
                 WHEN d.status = 'succeeded' THEN 'completed'
                 WHEN d.status = 'aborted' AND d.killed THEN 'killed'
@@ -311,8 +312,9 @@ BEGIN
   INSERT INTO belay.events (job_id, type, attempt, detail) VALUES (p_id, p_type, p_attempt, p_detail);
 END $$;
 
--- What workers give back: 'retry' (failed, try again while attempts are left), 'shutdown' (started, does not count),
--- 'unstarted' (never started). An open receipt ends the job instead: an abort means no retry.
+-- What workers give back: 'retry' (failed, try again while attempts are left), 'timeout' and 'killed' (the same, because it
+-- took too long: it obeyed, or did not), 'shutdown' (started, does not count), 'unstarted' (never started). An open receipt
+-- ends the job instead: an abort means no retry. That of a timeout is nobody's wish, and is only closed.
 CREATE FUNCTION belay.give_back(
   p_ids bigint[], p_leases bigint[], p_workers bigint[], p_attempts int[], p_kinds text[], p_delay_ms bigint[],
   p_errors json[], p_messages text[])
@@ -321,7 +323,8 @@ RETURNS TABLE (ord int, id bigint, taken boolean, status text, outcome text, sch
 DECLARE
   x record;
   j belay.jobs;
-  asked boolean;
+  cause text; -- of its open receipt
+  counts boolean;
   locks text[] := '{}';
   holders bigint[] := '{}';
 BEGIN
@@ -339,25 +342,33 @@ BEGIN
     END IF;
     taken := true;
     SELECT * INTO j FROM belay.jobs WHERE jobs.id = x.id;
-    asked := EXISTS (SELECT FROM belay.cancellations c WHERE c.job_id = x.id AND c.stopped_at IS NULL);
-    IF asked THEN
-      status := CASE x.kind WHEN 'retry' THEN 'failed' WHEN 'shutdown' THEN 'aborted' ELSE 'cancelled' END;
-      outcome := status;
+    cause := (SELECT c.cause FROM belay.cancellations c WHERE c.job_id = x.id AND c.stopped_at IS NULL);
+    counts := x.kind IN ('retry', 'timeout', 'killed');
+    IF cause IS NOT NULL THEN
+      outcome := CASE x.kind WHEN 'retry' THEN 'failed' WHEN 'unstarted' THEN 'cancelled' WHEN 'killed' THEN 'killed'
+                             ELSE 'aborted' END;
+    END IF;
+    IF cause <> 'timeout' THEN
+      status := CASE outcome WHEN 'killed' THEN 'aborted' ELSE outcome END;
       PERFORM belay.end_one(x.id, x.worker,
                             CASE x.kind WHEN 'unstarted' THEN j.attempts ELSE j.attempts + 1 END,
-                            CASE x.kind WHEN 'retry' THEN 3 WHEN 'shutdown' THEN 5 ELSE 4 END, outcome,
+                            CASE x.kind WHEN 'retry' THEN 3 WHEN 'unstarted' THEN 4 ELSE 5 END, outcome,
                             CASE WHEN x.kind <> 'unstarted' THEN x.at END,
                             CASE x.kind WHEN 'retry' THEN x.error END, x.message);
-    ELSIF x.kind = 'retry' AND j.attempts + 1 - j.uncounted - j.attempts_base >= j.max_attempts THEN
+    ELSIF counts AND j.attempts + 1 - j.uncounted - j.attempts_base >= j.max_attempts THEN
       status := 'failed';
-      PERFORM belay.end_one(x.id, x.worker, j.attempts + 1, 3, NULL, x.at, x.error, NULL);
+      PERFORM belay.end_one(x.id, x.worker, j.attempts + 1, 3, outcome, x.at, x.error, x.message);
     ELSE
-      scheduled := belay.requeue_one(j, x.kind = 'retry', x.kind <> 'unstarted',
-        CASE WHEN x.kind = 'retry' THEN clock_timestamp() + coalesce(x.delay, 0) * interval '1 millisecond'
+      IF cause IS NOT NULL THEN
+        PERFORM belay.close_receipts(ARRAY[x.id], ARRAY[outcome], ARRAY[x.message], ARRAY[NULL::bigint],
+                                     ARRAY[NULL::bigint]);
+      END IF;
+      scheduled := belay.requeue_one(j, counts, x.kind <> 'unstarted',
+        CASE WHEN counts THEN clock_timestamp() + coalesce(x.delay, 0) * interval '1 millisecond'
              ELSE j.scheduled_at END);
       IF x.kind <> 'unstarted' THEN
         PERFORM belay.keep_attempt(x.id, j.attempts + 1, x.at, x.worker,
-                                   CASE x.kind WHEN 'retry' THEN 'retried' ELSE 'released' END, x.error);
+                                   CASE WHEN counts THEN 'retried' ELSE 'released' END, x.error);
       END IF;
     END IF;
     IF status <> 'todo' AND j.lock IS NOT NULL THEN
@@ -373,14 +384,19 @@ CREATE FUNCTION belay.rescue_one(j belay.jobs, l belay.leases, p_ambiguous boole
 DECLARE
   died CONSTANT json := '{"kind":"worker_died","message":"the worker is gone; its lease ran out"}';
   counts boolean := NOT p_ambiguous OR j.uncounted >= 3;
+  cause text := (SELECT c.cause FROM belay.cancellations c WHERE c.job_id = j.id AND c.stopped_at IS NULL);
 BEGIN
-  IF EXISTS (SELECT FROM belay.cancellations c WHERE c.job_id = j.id AND c.stopped_at IS NULL) THEN
+  IF cause <> 'timeout' THEN
     PERFORM belay.end_one(j.id, l.worker_id, j.attempts + 1, 5, 'worker_lost', l.at, died, NULL, true);
     RETURN 'aborted';
   END IF;
   IF counts AND j.attempts + 1 - j.uncounted - j.attempts_base >= j.max_attempts THEN
-    PERFORM belay.end_one(j.id, l.worker_id, j.attempts + 1, 3, NULL, l.at, died, NULL, true);
+    PERFORM belay.end_one(j.id, l.worker_id, j.attempts + 1, 3, 'worker_lost', l.at, died, NULL, true);
     RETURN 'failed';
+  END IF;
+  IF cause IS NOT NULL THEN
+    PERFORM belay.close_receipts(ARRAY[j.id], ARRAY['worker_lost'], ARRAY[NULL::text], ARRAY[NULL::bigint],
+                                 ARRAY[NULL::bigint]);
   END IF;
   PERFORM belay.requeue_one(j, counts, true, j.scheduled_at);
   PERFORM belay.keep_attempt(j.id, j.attempts + 1, CASE WHEN NOT p_ambiguous THEN l.at END, l.worker_id, 'rescued',

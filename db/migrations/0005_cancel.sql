@@ -143,7 +143,10 @@ DECLARE
   c belay.cancellations;
 BEGIN
   UPDATE belay.cancellations x
-  SET delete_requested = x.delete_requested OR p_delete,
+  SET cause = CASE x.cause WHEN 'timeout' THEN p_cause ELSE x.cause END, -- whoever asks has a say over what only took too long
+      reason = CASE x.cause WHEN 'timeout' THEN p_reason ELSE x.reason END,
+      actor = CASE x.cause WHEN 'timeout' THEN p_actor ELSE x.actor END,
+      delete_requested = x.delete_requested OR p_delete,
       grace_seconds = least(x.grace_seconds, p_grace),
       force_at = least(x.force_at, clock_timestamp() + p_grace * interval '1 second')
   WHERE x.job_id = p_id AND x.stopped_at IS NULL RETURNING * INTO c;
@@ -248,7 +251,7 @@ BEGIN
                belay.job_text(k.id, q.name, t.name, k.priority, k.args, 'cancelled', k.attempts, k.max_attempts, NULL,
                               NULL, k.tags, k.metadata, k.scheduled_at, k.created_at, NULL, k.now, NULL, NULL, NULL,
                               CASE WHEN p.at IS NOT NULL THEN belay.progress_text(p) END,
-                              NULL) AS job
+                              NULL, k.timeout_ms, k.deadline) AS job
         FROM k JOIN belay.queues q ON q.id = k.queue_id JOIN belay.tasks t ON t.id = k.task_id
         LEFT JOIN belay.progress p ON p.job_id = k.id OFFSET 0)
   SELECT t.ord, 'cancelled', 'cancelled', belay.etag_text(t.job), t.job, belay.cancellation_text(t.receipt),
@@ -430,7 +433,8 @@ BEGIN
     VALUES (p_id, 'retried', p_actor, json_build_object('by_hand', true));
     DELETE FROM belay.ends WHERE id = p_id RETURNING * INTO e;
     DELETE FROM belay.progress WHERE job_id = p_id;
-    UPDATE belay.jobs x SET attempts = e.attempts, attempts_base = e.attempts - x.uncounted, scheduled_at = NULL
+    UPDATE belay.jobs x SET attempts = e.attempts, attempts_base = e.attempts - x.uncounted, scheduled_at = NULL,
+                            deadline = CASE WHEN x.deadline > clock_timestamp() THEN x.deadline END
     WHERE x.id = p_id;
     IF j.lock IS NULL THEN
       INSERT INTO belay.ready (queue_id, priority, id) VALUES (j.queue_id, j.priority, p_id);

@@ -1,4 +1,5 @@
--- job_give_back: jobs that go back to todo: kinds retry, shutdown, unstarted. An open receipt ends them instead.
+-- job_give_back: jobs that go back to todo: kinds retry, timeout, killed, shutdown, unstarted.
+-- An open receipt ends them instead, but not that of a timeout.
 -- $1 ids bigint[]
 -- $2 leases bigint[]
 -- $3 workers bigint[]

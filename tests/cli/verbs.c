@@ -36,12 +36,14 @@ Test(verbs, enqueue_puts_each_option_where_it_belongs)
 {
     answer_with(201, JOB("todo"));
     run("enqueue", "t", "--args", "{}", "--queue", "q\"", "--priority", "-5",
-        "--max-attempts=3", "--delay", "1.5", "--lock", "l", "--queueing-lock", "m",
-        "--tag", "a", "--tag", "b", "--metadata", "{\"x\": 1}");
+        "--max-attempts=3", "--delay", "1.5", "--timeout", "0.5", "--deadline-in", "9",
+        "--lock", "l", "--queueing-lock", "m", "--tag", "a", "--tag", "b", "--metadata",
+        "{\"x\": 1}");
     expect(0, "33", "");
     cr_expect_str_eq(asked.body,
                      "{\"task\":\"t\",\"args\":{},\"queue\":\"q\\\"\",\"priority\":-5,"
-                     "\"max_attempts\":3,\"delay_seconds\":1.5,\"lock\":\"l\","
+                     "\"max_attempts\":3,\"delay_seconds\":1.5,"
+                     "\"timeout_seconds\":0.5,\"deadline_seconds\":9,\"lock\":\"l\","
                      "\"queueing_lock\":\"m\",\"tags\":[\"a\",\"b\"],"
                      "\"metadata\":{\"x\": 1}}");
 }

@@ -91,6 +91,16 @@ static const char doing[] =
     "CREATE FUNCTION t.retry(job bigint, if_match text DEFAULT NULL) RETURNS text "
     "LANGUAGE sql AS $$"
     " SELECT result FROM belay.retry_jobs(ARRAY[job], ARRAY['ann'], ARRAY[if_match]) $$;"
+    /* Its time is over: of the job, and of its attempt. */
+    "CREATE FUNCTION t.expire(job bigint) RETURNS text LANGUAGE plpgsql AS $$ BEGIN"
+    " UPDATE belay.jobs SET deadline = now() - interval '1 second' WHERE id = job;"
+    " INSERT INTO belay.deadlines SELECT deadline, id FROM belay.jobs WHERE id = job;"
+    " RETURN (SELECT result FROM belay.expire(1000) WHERE job_id = job); END $$;"
+    "CREATE FUNCTION t.late(job bigint, attempt int DEFAULT 1) RETURNS text LANGUAGE sql "
+    "AS $$ SELECT result FROM belay.cancel_jobs(ARRAY[job], ARRAY[true], ARRAY[false],"
+    " ARRAY['too long'], ARRAY[NULL], ARRAY['timeout'], ARRAY[NULL::int], "
+    "ARRAY['{doing}'],"
+    " ARRAY[attempt], ARRAY[NULL]) $$;"
     /* A job in a state, in a queue of its own; a doing one has a worker of its own. */
     "CREATE FUNCTION t.make(state text, tries int DEFAULT 1, lock text DEFAULT NULL) "
     "RETURNS bigint"

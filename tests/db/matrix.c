@@ -290,6 +290,68 @@ Test(matrix, give_back_at_shutdown)
     expect_row("coalesce(t.back_mine(@, 'shutdown'), 'stale')", expected);
 }
 
+Test(matrix, give_back_after_it_took_too_long)
+{
+    static const char *const expected[STATES] = {"stale>todo",
+                                                 "stale>todo",
+                                                 "stale>todo",
+                                                 "failed>failed",
+                                                 "aborted/aborted>aborted",
+                                                 "stale>succeeded",
+                                                 "stale>failed",
+                                                 "stale>cancelled",
+                                                 "stale>aborted",
+                                                 "stale>none",
+                                                 "stale>none"};
+
+    expect_row("coalesce(t.back_mine(@, 'timeout'), 'stale')", expected);
+}
+
+Test(matrix, give_back_after_it_took_too_long_and_was_killed)
+{
+    static const char *const expected[STATES] = {"stale>todo",
+                                                 "stale>todo",
+                                                 "stale>todo",
+                                                 "failed>failed",
+                                                 "aborted/killed>aborted",
+                                                 "stale>succeeded",
+                                                 "stale>failed",
+                                                 "stale>cancelled",
+                                                 "stale>aborted",
+                                                 "stale>none",
+                                                 "stale>none"};
+
+    expect_row("coalesce(t.back_mine(@, 'killed'), 'stale')", expected);
+}
+
+Test(matrix, timeout_of_an_attempt)
+{
+    static const char *const expected[STATES] = {"precondition-failed>todo",
+                                                 "precondition-failed>todo",
+                                                 "precondition-failed>todo",
+                                                 "aborting>doing",
+                                                 "aborting>doing",
+                                                 "precondition-failed>succeeded",
+                                                 "precondition-failed>failed",
+                                                 "precondition-failed>cancelled",
+                                                 "precondition-failed>aborted",
+                                                 "job-not-found>none",
+                                                 "job-not-found>none"};
+
+    expect_row("t.late(@)", expected);
+}
+
+Test(matrix, deadline)
+{
+    static const char *const expected[STATES] = {
+        "cancelled>cancelled", "cancelled>cancelled", "cancelled>cancelled",
+        "aborting>doing",      "aborting>doing",      "nothing>succeeded",
+        "nothing>failed",      "nothing>cancelled",   "nothing>aborted",
+        "nothing>none",        "nothing>none"};
+
+    expect_row("coalesce(t.expire(@), 'nothing')", expected);
+}
+
 Test(matrix, give_back_unstarted)
 {
     static const char *const expected[STATES] = {"stale>todo",

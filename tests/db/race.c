@@ -21,6 +21,7 @@
 TestSuite(race, .timeout = 120);
 
 enum { SECONDS = 4, WINDOW = 150, BATCH_MAX = 6, MINE_MAX = 64, PARAMS = 13, LOCKS = 5 };
+enum { INSERT_PARAMS = 15 };
 
 struct claimed {
     int64_t id, lease, worker;
@@ -226,13 +227,13 @@ static const char *any_lock(struct actor *a, char out[8], const char *prefix)
 
 static void insert(struct actor *a)
 {
-    struct db_value values[BATCH_MAX * 12], *v = values;
+    struct db_value values[BATCH_MAX * INSERT_PARAMS], *v = values;
     char locks[BATCH_MAX][8], queueing_locks[BATCH_MAX][8];
     struct db_rows rows;
     int n = 1 + any(a, BATCH_MAX);
 
-    for (int i = 0; i < n; i++, v += 12) {
-        const struct db_value row[12] = {
+    for (int i = 0; i < n; i++, v += INSERT_PARAMS) {
+        const struct db_value row[INSERT_PARAMS] = {
             db_text("t"),
             db_text("default"),
             db_int(any(a, 3)),
@@ -244,11 +245,14 @@ static void insert(struct actor *a)
             any(a, 3) == 0 ? db_int(any(a, 30)) : db_null(),
             db_text(any_lock(a, locks[i], "l")),
             db_text(any(a, 4) == 0 ? any_lock(a, queueing_locks[i], "k") : NULL),
-            db_int(0)};
+            db_int(0),
+            db_null(),
+            db_null(),
+            any(a, 4) == 0 ? db_int(any(a, 100)) : db_null()};
         memcpy(v, row, sizeof row);
     }
     for (int i = 0; i < n; i++) { /* each a group of its own, as from n requests */
-        if (!run(a, SQL_job_insert, 1, values + i * 12, &rows))
+        if (!run(a, SQL_job_insert, 1, values + i * INSERT_PARAMS, &rows))
             continue;
         if (strcmp(row_text(&rows, 0, 2), "created") == 0 &&
             row_int(&rows, 0, 1) > newest_id)
@@ -342,28 +346,26 @@ static void ask(struct actor *a)
         insert(a);
 }
 
-static void reap(struct actor *a)
-{
-    struct db_value v[] = {db_int(60000), db_int(100)};
-    struct db_rows rows;
-
-    if (!run(a, SQL_maintain_reap, 1, v, &rows))
-        return;
-    for (int i = 0; i < rows.count; i++)
-        note(a, strcmp(row_text(&rows, i, 2), "todo") == 0 ? "back" : "end",
-             row_int(&rows, i, 0), -1);
-    db_rows_free(&rows);
-}
-
+/* What is cancelled at its deadline has ended; what runs is only asked to stop. */
 static void tidy(struct actor *a)
 {
-    struct db_value v[] = {db_int(1 + any(a, 50))};
+    static const enum sql all[] = {SQL_maintain_due, SQL_maintain_due, SQL_maintain_reap,
+                                   SQL_maintain_expire};
+    enum sql sql = all[any(a, 4)];
+    bool reaps = sql == SQL_maintain_reap;
+    struct db_value v[] = {db_int(reaps ? 60000 : 1 + any(a, 50)), db_int(100)};
     struct db_rows rows;
 
-    if (any(a, 4) == 0)
-        reap(a);
-    else if (run(a, SQL_maintain_due, 1, v, &rows))
-        db_rows_free(&rows);
+    if (!run(a, sql, 1, v, &rows))
+        return;
+    for (int i = 0; i < rows.count; i++) {
+        if (reaps)
+            note(a, strcmp(row_text(&rows, i, 2), "todo") == 0 ? "back" : "end",
+                 row_int(&rows, i, 0), -1);
+        else if (strcmp(row_text(&rows, i, 1), "cancelled") == 0)
+            note(a, "cancelled", row_int(&rows, i, 0), 0);
+    }
+    db_rows_free(&rows);
 }
 
 /* -- the run ------------------------------------------------------------------------- */

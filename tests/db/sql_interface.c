@@ -78,6 +78,10 @@ Test(sql_interface, enqueue_says_what_is_wrong)
     expect_error(url, "SELECT belay.enqueue('t', tags => '{a,NULL}')", "a tag must have");
     expect_error(url, "SELECT belay.enqueue('t', tags => array_fill('a'::text, '{21}'))",
                  "tags must be");
+    expect_error(url, "SELECT belay.enqueue('t', timeout_seconds => -1)",
+                 "timeout_seconds must be");
+    expect_error(url, "SELECT belay.enqueue('t', deadline => 'infinity')",
+                 "deadline must be");
     expect_error(url, "SELECT belay.enqueue('t', scheduled_at => 'infinity')",
                  "scheduled_at must be");
     jobs_expect(url, "SELECT count(*) FROM belay.jobs", "0");

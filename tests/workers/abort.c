@@ -193,6 +193,28 @@ Test(abort, the_users_wish_outlives_a_shutdown_and_not_the_other_way_round)
     abort_table_free(t);
 }
 
+Test(abort, any_wish_outlives_a_timeout_and_a_shutdown_is_none)
+{
+    struct abort_table *t = table_of(1);
+    struct abort_watch w = watch_of(33, 1);
+    struct abort_order late = order_of(&w), user = order_of(&w);
+    struct abort_info info;
+
+    late.cause = ABORT_TIMEOUT;
+    abort_watch_begin(t, &w);
+    cr_assert(abort_watch_start(t, &w, abort_slot(t, 0)));
+    abort_request(t, &late);
+    abort_request_all(t, 5, ABORT_SHUTDOWN);
+    cr_assert(abort_watch_info(t, &w, &info));
+    cr_expect_eq(info.cause, ABORT_TIMEOUT);
+    abort_request(t, &user);
+    abort_request(t, &late);
+    cr_assert(abort_watch_info(t, &w, &info));
+    cr_expect_eq(info.cause, ABORT_USER);
+    stop_and_end(t, &w);
+    abort_table_free(t);
+}
+
 Test(abort, stages_are_told_once_each_and_a_shutdown_has_none)
 {
     struct abort_table *t = table_of(2);

@@ -74,6 +74,7 @@ Test(declaration, all_keys_are_read)
                "    grace_seconds: 3\n"
                "    max_attempts: 4\n"
                "    retry_seconds: 5\n"
+               "    timeout_seconds: 90\n"
                "    allow_dash: true\n"
                "    args:\n"
                "      - name: path\n"
@@ -93,6 +94,7 @@ Test(declaration, all_keys_are_read)
     cr_assert_eq(d->grace_seconds, 3);
     cr_assert_eq(d->max_attempts, 4);
     cr_assert_eq(d->retry_seconds, 5);
+    cr_assert_eq(d->timeout_seconds, 90);
     cr_assert(d->allow_dash);
     cr_assert_eq(d->args[0].type, ARGUMENT_INTEGER);
     cr_assert(d->args[0].required);
@@ -142,7 +144,7 @@ Test(declaration, an_unknown_key_is_refused_with_its_line_and_the_known_ones)
 {
     refused("port: 1\nprot: 2\n", ":2: unknown key prot", "commands and the settings");
     refused("commands:\n  - name: a\n    comand: [b]\n", ":3: unknown key comand",
-            "retry_seconds, allow_dash, args");
+            "retry_seconds, timeout_seconds, allow_dash, args");
     refused("commands:\n  - name: a\n    command: [b]\n    args:\n      - nam: c\n",
             ":5: unknown key nam", "required, pattern, default");
 }

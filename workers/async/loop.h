@@ -31,7 +31,7 @@
 #define BELAY_WORKERS_ASYNC_LOOP_H
 
 #include "server/core/err.h"
-#include "workers/async/deadlines.h"
+#include "workers/deadlines.h"
 #include "workers/task.h"
 
 #include <stdatomic.h>

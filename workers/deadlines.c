@@ -1,4 +1,4 @@
-#include "workers/async/deadlines.h"
+#include "workers/deadlines.h"
 
 #include <stdlib.h>
 

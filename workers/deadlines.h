@@ -8,8 +8,8 @@
  * out. A deadline is embedded in what it belongs to, and zero is one that is not set.
  * Rejected: a uv_timer_t each, which is closed only in the loop's next turn, so its
  * memory would have to outlive the stack that it waits for. Threads: one. */
-#ifndef BELAY_WORKERS_ASYNC_DEADLINES_H
-#define BELAY_WORKERS_ASYNC_DEADLINES_H
+#ifndef BELAY_WORKERS_DEADLINES_H
+#define BELAY_WORKERS_DEADLINES_H
 
 #include <stdbool.h>
 #include <stdint.h>
