@@ -117,6 +117,16 @@ static void release_job(struct dispatcher *d, struct job *job)
     monitor_unlock(&d->monitor);
 }
 
+/* The lease was taken away. A job that has not started leaves nothing behind. */
+static void note_stale(struct dispatcher *d, const struct job *job)
+{
+    if (job->fate == FATE_UNSTARTED)
+        return;
+    atomic_fetch_add(&d->node->stale_writes, 1);
+    log_warn("job_finish", "job=%" PRId64 " attempt=%d stale=true hint=%s", job->id,
+             job->attempt, log_quoted("its lease was taken away; the result is dropped"));
+}
+
 /* The ends have been written, or refused: tells who waits, frees. */
 static void settle(struct dispatcher *d, struct job_list *written,
                    const struct ends_answer *answers)
@@ -127,14 +137,10 @@ static void settle(struct dispatcher *d, struct job_list *written,
 
     for (int i = 0; (job = job_list_take(written)) != NULL; i++) {
         claims_learn(&d->claims, job);
-        if (!answers[i].taken) {
-            atomic_fetch_add(&d->node->stale_writes, 1);
-            log_warn("job_finish", "job=%" PRId64 " attempt=%d stale=true hint=%s",
-                     job->id, job->attempt,
-                     log_quoted("its lease was taken away; the result is dropped"));
-        } else if (answers[i].terminal) {
+        if (!answers[i].taken)
+            note_stale(d, job);
+        else if (answers[i].terminal)
             ended[n_ended++] = job->id;
-        }
         if (job->has_lock || (answers[i].taken && !answers[i].terminal))
             claims_wake(&d->claims); /* the next of its line, or itself */
         if (answers[i].scheduled)

@@ -1,28 +1,5 @@
 -- Cancel, abort, delete, retry. The row that says where a job stands is its lock: whoever holds it decides.
 
--- Holds the job where p_status says that it stands. False: it has moved on; look again.
-CREATE FUNCTION belay.hold_place(p_id bigint, p_status text, p_lease bigint) RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE
-  j belay.jobs;
-BEGIN
-  IF p_status = 'doing' THEN
-    PERFORM FROM belay.leases l WHERE l.id = p_lease AND l.job_ids @> ARRAY[p_id] FOR UPDATE;
-    RETURN FOUND;
-  ELSIF p_status <> 'todo' THEN
-    PERFORM FROM belay.ends e WHERE e.id = p_id FOR UPDATE;
-    RETURN FOUND;
-  END IF;
-  SELECT * INTO j FROM belay.jobs WHERE id = p_id;
-  PERFORM FROM belay.ready r WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = p_id FOR UPDATE;
-  IF NOT FOUND AND j.scheduled_at IS NOT NULL THEN
-    PERFORM FROM belay.scheduled s WHERE s.run_at = j.scheduled_at AND s.id = p_id FOR UPDATE;
-  END IF;
-  IF NOT FOUND AND j.lock IS NOT NULL THEN
-    PERFORM FROM belay.blocked b WHERE b.lock = j.lock AND b.priority = j.priority AND b.id = p_id FOR UPDATE;
-  END IF;
-  RETURN FOUND;
-END $$;
-
 -- Where a job stands, without its document. NULL status: there is no such job.
 CREATE FUNCTION belay.place_of(p_id bigint, OUT status text, OUT attempt int, OUT lease_id bigint,
                                OUT worker_id bigint) LANGUAGE plpgsql AS $$
@@ -37,29 +14,15 @@ BEGIN
   LEFT JOIN LATERAL (SELECT * FROM belay.lease_of(j.id) WHERE e.id IS NULL OFFSET 0) l ON true;
 END $$;
 
--- Looks, holds the place, and looks again until both looks agree. NULL status: there is no such job. The etag, which costs
--- a document, only for those who compare it.
-CREATE FUNCTION belay.hold_job(p_id bigint, p_etag boolean, OUT status text, OUT attempt int, OUT lease_id bigint,
-                               OUT worker_id bigint, OUT etag text) LANGUAGE plpgsql AS $$
-DECLARE
-  seen record;
+-- The same with the etag, which costs a document, for those who compare it.
+CREATE FUNCTION belay.look_at(p_id bigint, p_etag boolean, OUT status text, OUT attempt int, OUT lease_id bigint,
+                              OUT worker_id bigint, OUT etag text) LANGUAGE plpgsql AS $$
 BEGIN
-  FOR look IN 1 .. 5 LOOP
-    SELECT * INTO seen FROM belay.place_of(p_id);
-    IF seen.status IS NULL THEN
-      RETURN;
-    END IF;
-    CONTINUE WHEN NOT belay.hold_place(p_id, seen.status, seen.lease_id);
-    SELECT x.status, x.attempt, x.lease_id, x.worker_id INTO status, attempt, lease_id, worker_id
-    FROM belay.place_of(p_id) x;
-    IF status = seen.status AND lease_id IS NOT DISTINCT FROM seen.lease_id THEN
-      IF p_etag THEN
-        etag := (SELECT s.etag FROM belay.job_states(ARRAY[p_id]) s);
-      END IF;
-      RETURN;
-    END IF;
-  END LOOP;
-  RAISE EXCEPTION 'job % keeps moving', p_id USING ERRCODE = 'serialization_failure';
+  SELECT x.status, x.attempt, x.lease_id, x.worker_id INTO status, attempt, lease_id, worker_id
+  FROM belay.place_of(p_id) x;
+  IF p_etag AND status IS NOT NULL THEN
+    etag := (SELECT s.etag FROM belay.job_states(ARRAY[p_id]) s);
+  END IF;
 END $$;
 
 CREATE FUNCTION belay.next_receipt(p_id bigint) RETURNS int LANGUAGE plpgsql STABLE AS $$
@@ -67,38 +30,60 @@ BEGIN
   RETURN coalesce((SELECT max(n) FROM belay.cancellations WHERE job_id = p_id), 0) + 1;
 END $$;
 
--- Holds many, all that are of a kind in one order, so that two callers cannot deadlock: what is in ready first (jobs without
--- a lock, then the others), leases and ends last. hold_job() then finds most of them held, and looks again at each.
-CREATE FUNCTION belay.hold_in_order(p_ids bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+-- Holds the row that says where a job stands, of each of these jobs: nothing of them changes any more. All that are of a kind
+-- are taken in one order, so that two callers cannot deadlock: what is todo first (jobs without a lock, then the others),
+-- leases and ends last. A job that has moved on meanwhile is held nowhere, and would have to be waited for out of order:
+-- then all are let go, with the savepoint, and it begins again.
+CREATE FUNCTION belay.hold_jobs(p_ids bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   x record;
+  todo bigint[];
+  leases bigint[];
+  ended bigint[];
 BEGIN
-  IF cardinality(p_ids) < 2 THEN
-    RETURN;
-  END IF;
-  FOR x IN SELECT j.id, j.queue_id, j.priority, j.scheduled_at, j.lock FROM unnest(p_ids) u (id)
-           CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
-           ORDER BY (j.lock IS NOT NULL OR j.queueing_lock IS NOT NULL), j.id LOOP
-    PERFORM FROM belay.ready r WHERE r.queue_id = x.queue_id AND r.priority = x.priority AND r.id = x.id FOR UPDATE;
-    IF NOT FOUND AND x.scheduled_at IS NOT NULL THEN
-      PERFORM FROM belay.scheduled s WHERE s.run_at = x.scheduled_at AND s.id = x.id FOR UPDATE;
-    END IF;
-    IF NOT FOUND AND x.lock IS NOT NULL THEN
-      PERFORM FROM belay.blocked b WHERE b.lock = x.lock AND b.priority = x.priority AND b.id = x.id FOR UPDATE;
-    END IF;
+  FOR look IN 1 .. 10 LOOP
+    BEGIN
+      todo := '{}';
+      FOR x IN SELECT j.* FROM unnest(p_ids) u (id)
+               CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
+               ORDER BY (j.lock IS NOT NULL OR j.queueing_lock IS NOT NULL), j.id LOOP
+        PERFORM FROM belay.ready r WHERE r.queue_id = x.queue_id AND r.priority = x.priority AND r.id = x.id FOR UPDATE;
+        IF NOT FOUND AND x.scheduled_at IS NOT NULL THEN
+          PERFORM FROM belay.scheduled s WHERE s.run_at = x.scheduled_at AND s.id = x.id FOR UPDATE;
+        END IF;
+        IF NOT FOUND AND x.lock IS NOT NULL THEN
+          PERFORM FROM belay.blocked b WHERE b.lock = x.lock AND b.priority = x.priority AND b.id = x.id FOR UPDATE;
+        END IF;
+        IF FOUND THEN
+          todo := todo || x.id;
+        END IF;
+      END LOOP;
+      leases := ARRAY(SELECT l.id FROM belay.leases l
+                      WHERE l.id = ANY (ARRAY(SELECT l.id FROM unnest(p_ids) u (id)
+                                              CROSS JOIN LATERAL belay.lease_of(u.id) l))
+                      ORDER BY l.id FOR UPDATE);
+      ended := ARRAY(SELECT e.id FROM belay.ends e WHERE e.id = ANY (p_ids) ORDER BY e.id FOR UPDATE);
+      IF NOT EXISTS (SELECT FROM unnest(p_ids) u (id) CROSS JOIN LATERAL belay.place_of(u.id) p
+                     WHERE CASE p.status WHEN 'todo' THEN u.id <> ALL (todo) WHEN 'doing' THEN p.lease_id <> ALL (leases)
+                                ELSE p.status IS NOT NULL AND u.id <> ALL (ended) END) THEN
+        RETURN;
+      END IF;
+      RAISE serialization_failure;
+    EXCEPTION WHEN serialization_failure THEN
+      NULL;
+    END;
   END LOOP;
-  PERFORM FROM belay.leases l
-  WHERE l.id = ANY (ARRAY(SELECT l.id FROM unnest(p_ids) u (id) CROSS JOIN LATERAL belay.lease_of(u.id) l))
-  ORDER BY l.id FOR UPDATE;
-  PERFORM FROM belay.ends e WHERE e.id = ANY (p_ids) ORDER BY e.id FOR UPDATE;
+  RAISE EXCEPTION 'the jobs keep moving' USING ERRCODE = 'serialization_failure';
 END $$;
 
--- The locks of jobs that are going to be held; read first, because a job that is deleted tells nothing any more.
-CREATE FUNCTION belay.all_locks_of(p_ids bigint[], OUT locks text[], OUT ids bigint[]) LANGUAGE plpgsql STABLE AS $$
+-- Which of these jobs there are, and their locks; read first, because a job that is deleted tells nothing any more. One that
+-- is put in after this look is not found: nobody would hand its lock on.
+CREATE FUNCTION belay.all_locks_of(p_ids bigint[], OUT locks text[], OUT ids bigint[], OUT known bigint[])
+LANGUAGE plpgsql STABLE AS $$
 BEGIN
-  SELECT array_agg(j.lock), array_agg(j.id) INTO locks, ids
-  FROM unnest(p_ids) u (id) CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
-  WHERE j.lock IS NOT NULL;
+  SELECT array_agg(j.lock) FILTER (WHERE j.lock IS NOT NULL), array_agg(j.id) FILTER (WHERE j.lock IS NOT NULL),
+         array_agg(j.id) INTO locks, ids, known
+  FROM unnest(p_ids) u (id) CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j;
 END $$;
 
 -- What a todo job leaves that will never start: its end and its receipt.
@@ -197,7 +182,7 @@ DECLARE
   h record;
   c belay.cancellations;
 BEGIN
-  SELECT * INTO h FROM belay.hold_job(p_id, p_if_match IS NOT NULL);
+  SELECT * INTO h FROM belay.look_at(p_id, p_if_match IS NOT NULL);
   IF h.status IS NULL THEN
     a.result := 'job-not-found';
     RETURN a;
@@ -279,14 +264,15 @@ BEGIN
     END IF;
   END IF;
   IF p_abort THEN
-    SELECT l.id, l.worker_id, (SELECT x.attempts + 1 FROM belay.jobs x WHERE x.id = p_id) AS attempt
-    INTO h FROM belay.leases l
-    WHERE l.hi >= p_id AND l.lo <= p_id AND l.job_ids @> ARRAY[p_id] ORDER BY l.hi LIMIT 1 FOR UPDATE;
-    IF FOUND THEN
-      a.result := 'aborting';
-      c := belay.abort_doing(p_id, h.attempt, h.id, h.worker_id, false, p_reason, p_actor, p_cause, p_grace);
-      RETURN belay.answer_with(a, p_id, c);
-    END IF;
+    BEGIN -- a lease that the job has just left must not stay held: what follows would wait out of order
+      SELECT l.id, l.worker_id, (SELECT x.attempts + 1 FROM belay.jobs x WHERE x.id = p_id) AS attempt INTO STRICT h
+      FROM belay.leases l WHERE l.hi >= p_id AND l.lo <= p_id AND l.job_ids @> ARRAY[p_id] ORDER BY l.hi LIMIT 1 FOR UPDATE;
+    EXCEPTION WHEN no_data_found THEN
+      RETURN a;
+    END;
+    a.result := 'aborting';
+    c := belay.abort_doing(p_id, h.attempt, h.id, h.worker_id, false, p_reason, p_actor, p_cause, p_grace);
+    RETURN belay.answer_with(a, p_id, c);
   END IF;
   RETURN a;
 END $$;
@@ -301,6 +287,7 @@ DECLARE
   cancelled bigint[] := '{}';
   locks text[];
   holders bigint[];
+  known bigint[];
 BEGIN
   IF cardinality(p_ids) = 1 AND NOT p_delete[1] AND p_only_if[1] IS NULL AND p_attempt[1] IS NULL
      AND p_if_match[1] IS NULL THEN
@@ -311,7 +298,7 @@ BEGIN
       RETURN;
     END IF;
   END IF;
-  SELECT y.locks, y.ids INTO locks, holders FROM belay.all_locks_of(p_ids) y;
+  SELECT y.locks, y.ids, y.known INTO locks, holders, known FROM belay.all_locks_of(p_ids) y;
   SELECT array_agg(y.ord::int) AS ords, array_agg(y.id) AS ids, array_agg(y.abort) AS abort, array_agg(y.reason) AS reason,
          array_agg(y.actor) AS actor, array_agg(y.cause) AS cause INTO x
   FROM unnest(p_ids, p_abort, p_delete, p_reason, p_actor, p_cause, p_only_if, p_attempt, p_if_match)
@@ -319,7 +306,7 @@ BEGIN
   WHERE NOT y.del AND y.only_if IS NULL AND y.attempt IS NULL AND y.if_match IS NULL;
   IF cardinality(p_ids) > 1 AND x.ords IS NOT NULL THEN
     IF cardinality(x.ords) < cardinality(p_ids) THEN
-      PERFORM belay.hold_in_order(p_ids);
+      PERFORM belay.hold_jobs(p_ids);
     END IF;
     FOR a IN SELECT * FROM belay.cancel_ready(x.ords, x.ids, x.abort, x.reason, x.actor, x.cause) LOOP
       done := done || a.ord;
@@ -329,13 +316,18 @@ BEGIN
   IF cardinality(done) = cardinality(p_ids) THEN
     RETURN;
   END IF;
-  PERFORM belay.hold_in_order(ARRAY(SELECT p_ids[i] FROM generate_subscripts(p_ids, 1) i WHERE NOT i = ANY (done)));
+  PERFORM belay.hold_jobs(ARRAY(SELECT p_ids[i] FROM generate_subscripts(p_ids, 1) i WHERE NOT i = ANY (done)));
   FOR x IN SELECT * FROM unnest(p_ids, p_abort, p_delete, p_reason, p_actor, p_cause, p_grace, p_only_if, p_attempt,
                                 p_if_match)
            WITH ORDINALITY y (id, abort, del, reason, actor, cause, grace, only_if, attempt, if_match, ord)
            WHERE NOT y.ord = ANY (done) ORDER BY y.id, y.ord LOOP
-    a := belay.cancel_one(x.id, x.abort, x.del, x.reason, x.actor, x.cause, x.grace, x.only_if::text[], x.attempt,
-                          x.if_match);
+    IF x.id = ANY (known) THEN
+      a := belay.cancel_one(x.id, x.abort, x.del, x.reason, x.actor, x.cause, x.grace, x.only_if::text[], x.attempt,
+                            x.if_match);
+    ELSE
+      a := NULL;
+      a.result := 'job-not-found';
+    END IF;
     a.ord := x.ord;
     IF a.result = 'cancelled' THEN
       cancelled := cancelled || x.id;
@@ -353,7 +345,7 @@ DECLARE
   h record;
   c belay.cancellations;
 BEGIN
-  SELECT * INTO h FROM belay.hold_job(p_id, p_if_match IS NOT NULL);
+  SELECT * INTO h FROM belay.look_at(p_id, p_if_match IS NOT NULL);
   IF h.status IS NULL THEN
     a.result := 'job-not-found';
     RETURN a;
@@ -386,12 +378,18 @@ DECLARE
   deleted bigint[] := '{}';
   locks text[];
   holders bigint[];
+  known bigint[];
 BEGIN
-  SELECT y.locks, y.ids INTO locks, holders FROM belay.all_locks_of(p_ids) y;
-  PERFORM belay.hold_in_order(p_ids);
+  SELECT y.locks, y.ids, y.known INTO locks, holders, known FROM belay.all_locks_of(p_ids) y;
+  PERFORM belay.hold_jobs(p_ids);
   FOR x IN SELECT * FROM unnest(p_ids, p_abort, p_reason, p_actor, p_grace, p_if_match)
            WITH ORDINALITY y (id, abort, reason, actor, grace, if_match, ord) ORDER BY y.id, y.ord LOOP
-    a := belay.delete_one(x.id, x.abort, x.reason, x.actor, x.grace, x.if_match);
+    IF x.id = ANY (known) THEN
+      a := belay.delete_one(x.id, x.abort, x.reason, x.actor, x.grace, x.if_match);
+    ELSE
+      a := NULL;
+      a.result := 'job-not-found';
+    END IF;
     a.ord := x.ord;
     IF a.result = 'deleted' THEN
       deleted := deleted || x.id;
@@ -410,7 +408,7 @@ DECLARE
   j belay.jobs;
   e belay.ends;
 BEGIN
-  SELECT * INTO h FROM belay.hold_job(p_id, p_if_match IS NOT NULL);
+  SELECT * INTO h FROM belay.look_at(p_id, p_if_match IS NOT NULL);
   IF h.status IS NULL THEN
     result := 'job-not-found';
     RETURN;
@@ -451,16 +449,20 @@ LANGUAGE plpgsql AS $$
 DECLARE
   x record;
   locks text[];
+  known bigint[];
 BEGIN
-  SELECT y.locks INTO locks FROM belay.all_locks_of(p_ids) y;
+  SELECT y.locks, y.known INTO locks, known FROM belay.all_locks_of(p_ids) y;
   IF cardinality(p_ids) > 1 THEN -- before any row, as take_queueing_locks() does
     PERFORM belay.lock_names(4995, ARRAY(SELECT j.queueing_lock FROM belay.jobs j WHERE j.id = ANY (p_ids)));
   END IF;
-  PERFORM belay.hold_in_order(p_ids);
+  PERFORM belay.hold_jobs(p_ids);
   FOR x IN SELECT * FROM unnest(p_ids, p_actor, p_if_match) WITH ORDINALITY y (id, actor, if_match, n)
            ORDER BY y.id, y.n LOOP
-    SELECT x.n, r.* INTO ord, result, existing_id, status, etag, job, queue
-    FROM belay.retry_one(x.id, x.actor, x.if_match) r;
+    SELECT x.n, 'job-not-found' INTO ord, result, existing_id, status, etag, job, queue;
+    IF x.id = ANY (known) THEN
+      SELECT x.n, r.* INTO ord, result, existing_id, status, etag, job, queue
+      FROM belay.retry_one(x.id, x.actor, x.if_match) r;
+    END IF;
     RETURN NEXT;
   END LOOP;
   PERFORM belay.release(locks, NULL);

@@ -209,6 +209,53 @@ Test(meet, a_turn_that_came_while_the_job_was_looked_at_is_not_lost)
     session_close(a);
 }
 
+/* Job 2 comes while the request waits for job 1: its lock was not seen, so nobody would
+ * hand it on. */
+static void expect_not_there_yet(const char *request, const char *answers)
+{
+    const char *url = jobs_database();
+    struct session *a = session_open(url), *b = session_open(url), *c = session_open(url);
+
+    cluster_psql(url, "SELECT t.ins()");
+    session_run(a, "BEGIN; SELECT FROM belay.ready FOR UPDATE");
+    session_run(c, "BEGIN");
+    cr_expect_str_eq(session_run(c, "SELECT t.ins('l')"), "2");
+    session_start(b, request);
+    session_wait_blocked(b);
+    session_run(c, "COMMIT");
+    session_run(a, "COMMIT");
+    cr_expect_str_eq(session_end(b), answers);
+    jobs_expect(url, "SELECT t.status(2)", "todo");
+    jobs_check(url);
+    session_close(a);
+    session_close(b);
+    session_close(c);
+}
+
+Test(meet, a_cancel_does_not_find_what_comes_after_its_first_look)
+{
+    expect_not_there_yet("SELECT string_agg(result, ' ' ORDER BY ord) FROM"
+                         " belay.cancel_jobs('{1,2}', '{f,f}', '{t,t}', '{x,x}',"
+                         " '{x,x}', '{user,user}', '{1,1}', '{NULL,NULL}',"
+                         " '{NULL,NULL}', '{NULL,NULL}')",
+                         "cancelled job-not-found");
+}
+
+Test(meet, a_delete_does_not_find_what_comes_after_its_first_look)
+{
+    expect_not_there_yet("SELECT string_agg(result, ' ' ORDER BY ord) FROM"
+                         " belay.delete_jobs('{1,2}', '{f,f}', '{x,x}', '{x,x}',"
+                         " '{1,1}', '{NULL,NULL}')",
+                         "deleted job-not-found");
+}
+
+Test(meet, a_retry_does_not_find_what_comes_after_its_first_look)
+{
+    expect_not_there_yet("SELECT string_agg(result, ' ' ORDER BY ord) FROM"
+                         " belay.retry_jobs('{1,2}', '{x,x}', '{NULL,NULL}')",
+                         "job-not-finished job-not-found");
+}
+
 Test(meet, a_claim_passes_over_a_job_that_is_being_cancelled)
 {
     const char *url = jobs_database();
