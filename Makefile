@@ -107,7 +107,7 @@ test: deps-test ## build and run the whole test suite
 install: all ## install into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include/belay
 	install -m 755 $(OUT)/belay $(DESTDIR)$(PREFIX)/bin/belay
-	install -m 644 workers/task.h workers/await.h $(DESTDIR)$(PREFIX)/include/belay/
+	install -m 644 workers/task.h workers/await.h workers/outside.h $(DESTDIR)$(PREFIX)/include/belay/
 	if [ -e docs/belay.1 ]; then install -D -m 644 docs/belay.1 $(DESTDIR)$(PREFIX)/share/man/man1/belay.1; fi
 PREFIX ?= /usr/local
 

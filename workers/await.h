@@ -26,6 +26,8 @@
 #ifndef BELAY_AWAIT_H
 #define BELAY_AWAIT_H
 
+#include "workers/outside.h"
+
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>

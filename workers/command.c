@@ -14,24 +14,19 @@
 #include "server/core/clock.h"
 #include "workers/arguments.h"
 #include "workers/declaration.h"
+#include "workers/memory_file.h"
 #include "workers/output.h"
 #include "workers/process.h"
 #include "workers/runner.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
 
 enum {
     EXIT_TRY_AGAIN = 75, /* EX_TEMPFAIL of sysexits.h */
@@ -222,29 +217,6 @@ static void watch(struct run *r)
 
 /* -- start -------------------------------------------------------------------------- */
 
-/* A file in memory that nobody can change, at its beginning; -1 when there is no memory.
- */
-static int make_stdin(const char *text)
-{
-    size_t len = strlen(text), at = 0;
-    int fd = memfd_create("job-args", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-
-    if (fd < 0) /* Linux before 6.3 */
-        fd = memfd_create("job-args", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    while (fd >= 0 && at < len) {
-        ssize_t n = pwrite(fd, text + at, len - at, (off_t)at);
-        if (n > 0) {
-            at += (size_t)n;
-        } else if (n == 0 || errno != EINTR) {
-            close(fd);
-            fd = -1;
-        }
-    }
-    if (fd >= 0)
-        fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
-    return fd;
-}
-
 /* The environment: what the declaration fixed, and what names the job. */
 static bool make_env(struct run *r)
 {
@@ -277,7 +249,7 @@ static enum err start(struct run *r, struct buf *why)
     if (!make_env(r))
         return ERR_NO_MEMORY;
     CLEANUP(close_fd)
-    int in = r->command->stdin_from == STDIN_ARGS ? make_stdin(args) : -1;
+    int in = r->command->stdin_from == STDIN_ARGS ? memory_file(args, strlen(args)) : -1;
     if (in < 0 && r->command->stdin_from == STDIN_ARGS)
         return ERR_NO_MEMORY;
     spec.argv = (const char *const *)r->argv;

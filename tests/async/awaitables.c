@@ -305,6 +305,7 @@ const struct awaitable awaitables[] = {
     {"await_send", send_completes, send_hangs},
     {"await_lock", lock_completes, lock_hangs},
     {"await_acquire", acquire_completes, acquire_hangs},
+    {"await_exec", exec_completes, exec_hangs},
 };
 
 const size_t n_awaitables = sizeof awaitables / sizeof *awaitables;

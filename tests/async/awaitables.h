@@ -14,4 +14,11 @@ struct awaitable {
 extern const struct awaitable awaitables[];
 extern const size_t n_awaitables;
 
+/* Those of outside.c need something to reach out to, from before the first call to after
+ * the last. */
+void outside_open(void);
+void outside_close(void);
+int exec_completes(struct job_ctx *ctx);
+int exec_hangs(struct job_ctx *ctx, int64_t timeout_ms);
+
 #endif

@@ -16,7 +16,7 @@ static void for_each(void (*body)(struct job_ctx *ctx))
     }
 }
 
-TestSuite(every, .timeout = 60);
+TestSuite(every, .init = outside_open, .fini = outside_close, .timeout = 60);
 
 static void has_result(struct job_ctx *ctx)
 {
@@ -149,4 +149,5 @@ Test(every, await_outside_of_an_async_task_is_refused)
     cr_expect_eq(await_fd(ctx, 0, AWAIT_READABLE, 0), JOB_NO_ASYNC);
     cr_expect_eq(await_blocking(ctx, nothing, NULL, 0, 0), JOB_NO_ASYNC);
     cr_expect_eq(await_lock(ctx, &(struct job_mutex){.locked = false}, 0), JOB_NO_ASYNC);
+    cr_expect_eq(exec_completes(ctx), JOB_NO_ASYNC);
 }

@@ -1,0 +1,42 @@
+/* Those of the awaitables that reach out of the process, for the table. */
+#include "tests/async/awaitables.h"
+#include "workers/process.h"
+
+#include <criterion/criterion.h>
+
+void outside_open(void)
+{
+    cr_assert_eq(process_zygote_start(), ERR_OK);
+}
+
+void outside_close(void)
+{
+    process_zygote_stop();
+}
+
+/* -- exec ---------------------------------------------------------------------------- */
+
+static int run_program(struct job_ctx *ctx, const char *const *argv, int64_t timeout_ms)
+{
+    struct exec_request request = {.argv = argv, .grace_ms = 60000};
+    struct exec_answer answer;
+    int e = await_exec(ctx, &request, &answer, timeout_ms);
+
+    cr_expect(e != JOB_OK || answer.status == 0);
+    exec_answer_release(&answer);
+    return e;
+}
+
+int exec_completes(struct job_ctx *ctx)
+{
+    const char *argv[] = {"true", NULL};
+
+    return run_program(ctx, argv, JOB_FOREVER);
+}
+
+int exec_hangs(struct job_ctx *ctx, int64_t timeout_ms)
+{
+    const char *argv[] = {"sleep", "600", NULL};
+
+    return run_program(ctx, argv, timeout_ms);
+}
