@@ -13,7 +13,7 @@ OUT := $(BUILD)$(VARIANT:%=/%)
 DEPS_BUILD := gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libpq-dev libuv1-dev \
               libcurl4-openssl-dev libsodium-dev libcyaml-dev libyaml-dev
 DEPS := $(DEPS_BUILD) postgresql curl jq
-DEPS_TEST := $(DEPS) libcriterion-dev git procps
+DEPS_TEST := $(DEPS) libcriterion-dev git procps g++
 DEPS_CHECK := $(DEPS_TEST) clang libclang-rt-dev clang-format clang-tidy cppcheck pmccabe
 
 PACKAGES := libmicrohttpd jansson libpq libuv libcurl libsodium libcyaml yaml-0.1
@@ -24,7 +24,7 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototyp
         -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wswitch-enum -Wimplicit-fallthrough \
         -Wnull-dereference -Wconversion -Wno-sign-conversion -fno-common
 HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection \
-          -fPIE -fno-delete-null-pointer-checks -fno-strict-aliasing
+          -fPIC -fno-semantic-interposition -fno-delete-null-pointer-checks -fno-strict-aliasing
 OPT ?= -O2 -g $(HARDEN)
 LINK_OPT ?= -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed
 WERROR ?= $(if $(CI),-Werror)
@@ -37,8 +37,10 @@ GEN_DEFS := $(BUILD)/gen/sql_names.def $(BUILD)/gen/tasks.def $(BUILD)/gen/opera
 GEN_C := $(BUILD)/gen/sql_texts.c $(BUILD)/gen/migrations.c $(BUILD)/gen/routes.c \
          $(BUILD)/gen/openapi.c
 
+# belay.h and what it includes.
+PUBLIC_HEADERS := $(filter server/%.h workers/%.h,$(shell $(CC) -I. -MM server/belay.h))
 MAIN := server/main.c
-SOURCES := $(filter-out $(MAIN),$(wildcard server/core/*.c server/http/*.c server/cli/*.c db/*.c \
+SOURCES := $(filter-out $(MAIN),$(wildcard server/*.c server/core/*.c server/http/*.c server/cli/*.c db/*.c \
            workers/*.c workers/async/*.c workers/tasks/*.c handlers/*.c))
 OBJECTS := $(SOURCES:%.c=$(OUT)/obj/%.o) $(GEN_C:$(BUILD)/%.c=$(OUT)/obj/%.o)
 MAIN_OBJECT := $(MAIN:%.c=$(OUT)/obj/%.o)
@@ -50,7 +52,7 @@ export GIT_CONFIG_VALUE_0 := *
 
 .DELETE_ON_ERROR:
 .PHONY: all help print-deps-test deps deps-build deps-test deps-check run test check format format-check lint asan tsan fuzz \
-        bench docs install clean ci docker-test test-trixie \
+        bench docs install uninstall lib clean ci docker-test test-trixie \
         test-fresh binaries chaos tests-quick
 
 all: $(OUT)/belay
@@ -58,20 +60,47 @@ all: $(OUT)/belay
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 16
 
-$(OUT)/belay: $(MAIN_OBJECT) $(OBJECTS)
+# What plugins call in the binary, and nothing else.
+$(OUT)/belay: $(MAIN_OBJECT) $(OBJECTS) $(BUILD)/gen/task.symbols
 	$(call say,link)
-	$(Q)$(CC) $(LINK_OPT) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(LINK_OPT) -Wl,--dynamic-list=$(BUILD)/gen/task.symbols $(LDFLAGS) -o $@ \
+	  $(filter %.o,$^) $(LDLIBS)
+
+# libbelay: the same objects without main. One number counts for the library and for task.h.
+ABI := $(shell sed -nE 's/^.define BELAY_ABI ([0-9]+)$$/\1/p' workers/task.h)
+SONAME := libbelay.so.$(ABI)
+LIB_SHARED := $(SONAME).$(VERSION)
+
+lib: $(OUT)/$(LIB_SHARED) $(OUT)/libbelay.a
+
+$(OUT)/$(LIB_SHARED): $(OBJECTS) $(BUILD)/gen/belay.symbols
+	$(call say,link)
+	$(Q){ echo 'BELAY_$(ABI) { global:'; sed '1d;$$d' $(BUILD)/gen/belay.symbols; echo 'local: *; };'; } >$(OUT)/belay.map
+	$(Q)$(CC) $(filter-out -pie,$(LINK_OPT)) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=$(OUT)/belay.map \
+	  -Wl,--no-undefined $(LDFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS)
+
+# One object in which all names but the public ones are local, so that they do not meet those of a program.
+$(OUT)/libbelay.a: $(OBJECTS) $(BUILD)/gen/belay.symbols
+	$(call say,link)
+	$(Q)$(LD) -r -o $(OUT)/libbelay.o $(filter %.o,$^)
+	$(Q)tr -d '{};' <$(BUILD)/gen/belay.symbols >$(OUT)/belay.names
+	$(Q)objcopy --keep-global-symbols=$(OUT)/belay.names $(OUT)/libbelay.o
+	$(Q)rm -f $@ && $(AR) rcsD $@ $(OUT)/libbelay.o && rm $(OUT)/libbelay.o
 
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 say = $(if $(V),,@echo "  $(1) $@")
 
-$(OUT)/obj/%.o: %.c | $(GEN_DEFS)
+# Other flags, other objects. (-Werror changes none.)
+$(OUT)/obj/flags: FORCE
+	$(call write_if_changed,echo '$(CC) $(CPPFLAGS) $(filter-out -Werror,$(CFLAGS))')
+
+$(OUT)/obj/%.o: %.c $(OUT)/obj/flags | $(GEN_DEFS)
 	@mkdir -p $(@D)
 	$(call say,cc)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(OUT)/obj/gen/%.o: $(BUILD)/gen/%.c | $(GEN_DEFS)
+$(OUT)/obj/gen/%.o: $(BUILD)/gen/%.c $(OUT)/obj/flags | $(GEN_DEFS)
 	@mkdir -p $(@D)
 	$(call say,cc)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
@@ -104,12 +133,53 @@ test: deps-test ## build and run the whole test suite
 	@$(MAKE) --no-print-directory -j2 binaries
 	@BELAY_BINARY=$(CURDIR)/$(OUT)/belay tests/run $(TEST_BINARIES) $(TEST_SCRIPTS)
 
-install: all ## install into $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include/belay
-	install -m 755 $(OUT)/belay $(DESTDIR)$(PREFIX)/bin/belay
-	install -m 644 workers/task.h workers/await.h workers/outside.h $(DESTDIR)$(PREFIX)/include/belay/
-	if [ -e docs/belay.1 ]; then install -D -m 644 docs/belay.1 $(DESTDIR)$(PREFIX)/share/man/man1/belay.1; fi
+# -- install -------------------------------------------------------------------------------------------
+# The names of the GNU coding standards, and PREFIX. DESTDIR is where packages put it for the time being.
+
 PREFIX ?= /usr/local
+prefix ?= $(PREFIX)
+exec_prefix ?= $(prefix)
+bindir ?= $(exec_prefix)/bin
+libdir ?= $(exec_prefix)/lib
+includedir ?= $(prefix)/include
+datarootdir ?= $(prefix)/share
+mandir ?= $(datarootdir)/man
+docdir ?= $(datarootdir)/doc/belay
+pkgconfigdir ?= $(libdir)/pkgconfig
+completiondir ?= $(datarootdir)/bash-completion/completions
+INSTALL ?= install
+INSTALL_PROGRAM ?= $(INSTALL) -m 755
+INSTALL_DATA ?= $(INSTALL) -m 644
+
+EXAMPLES := $(wildcard examples/*/Makefile examples/*/*.c docs/demo/*)
+TO = $(DESTDIR)$(1)
+
+install: all lib ## install below $(DESTDIR)$(PREFIX)
+	$(INSTALL) -d $(call TO,$(bindir)) $(call TO,$(libdir)) $(call TO,$(includedir))/belay $(call TO,$(pkgconfigdir)) \
+	  $(call TO,$(mandir))/man1 $(call TO,$(completiondir)) $(call TO,$(docdir))/examples
+	$(INSTALL_PROGRAM) $(OUT)/belay $(call TO,$(bindir))/belay
+	$(INSTALL_PROGRAM) $(OUT)/$(LIB_SHARED) $(call TO,$(libdir))/$(LIB_SHARED)
+	ln -sf $(LIB_SHARED) $(call TO,$(libdir))/$(SONAME)
+	ln -sf $(SONAME) $(call TO,$(libdir))/libbelay.so
+	$(INSTALL_DATA) $(OUT)/libbelay.a $(call TO,$(libdir))/libbelay.a
+	for h in $(PUBLIC_HEADERS); do \
+	  sed -E 's#^(.include) "[a-z]+/(.*)"#\1 <belay/\2>#' $$h >$(OUT)/header && \
+	  $(INSTALL_DATA) $(OUT)/header $(call TO,$(includedir))/belay/$$(basename $$h) || exit 1; done
+	sed -e 's#@prefix@#$(prefix)#; s#@libdir@#$(libdir)#; s#@includedir@#$(includedir)#; s#@version@#$(VERSION)#' \
+	  -e 's#@private@#$(strip $(PKG_LIBS))#' server/belay.pc.in >$(OUT)/belay.pc
+	$(INSTALL_DATA) $(OUT)/belay.pc $(call TO,$(pkgconfigdir))/belay.pc
+	$(INSTALL_DATA) docs/belay.1 $(call TO,$(mandir))/man1/belay.1
+	$(OUT)/belay completion bash >$(OUT)/completion
+	$(INSTALL_DATA) $(OUT)/completion $(call TO,$(completiondir))/belay
+	for f in $(EXAMPLES); do \
+	  to=$(call TO,$(docdir))/examples/$$(echo $$f | sed -E 's#^(examples|docs)/##') && \
+	  $(INSTALL) -d $$(dirname $$to) && $(INSTALL) -m $$(test -x $$f && echo 755 || echo 644) $$f $$to || exit 1; done
+
+uninstall: ## remove what install has put there
+	rm -f $(call TO,$(bindir))/belay $(call TO,$(libdir))/$(LIB_SHARED) $(call TO,$(libdir))/$(SONAME) \
+	  $(call TO,$(libdir))/libbelay.so $(call TO,$(libdir))/libbelay.a $(call TO,$(pkgconfigdir))/belay.pc \
+	  $(call TO,$(mandir))/man1/belay.1 $(call TO,$(completiondir))/belay
+	rm -rf $(call TO,$(includedir))/belay $(call TO,$(docdir))
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)
@@ -135,7 +205,7 @@ chaos: deps-test ## kill, freeze and cut off everything, thousands of times, wit
 	@$(MAKE) --no-print-directory -j2 binaries
 	@BELAY_BINARY=$(CURDIR)/$(OUT)/belay CHAOS_FULL=1 tests/chaos/run
 
-binaries: $(OUT)/belay $(TEST_BINARIES) $(CHAOS)
+binaries: $(OUT)/belay $(TEST_BINARIES) $(CHAOS) $(if $(VARIANT),,lib)
 
 # Tests of what happens when the database fails replace libpq's calls: tests/<folder>/wrap lists the names.
 wrapped = $(addprefix -Wl$(comma)--wrap=,$(shell cat tests/$(1)/wrap 2>/dev/null))
@@ -151,7 +221,7 @@ $(foreach folder,$(TEST_FOLDERS),$(eval $(call test_binary,$(folder))))
 # -- quality -------------------------------------------------------------------------------------------
 
 HAND_WRITTEN := $(wildcard server/*.[ch] server/*/*.[ch] db/*.[ch] workers/*.[ch] workers/async/*.[ch] workers/tasks/*.[ch] \
-                handlers/*.[ch] openapi/*.[ch] bench/*.[ch] tests/*/*.[ch])
+                examples/*/*.[ch] handlers/*.[ch] openapi/*.[ch] bench/*.[ch] tests/*/*.[ch])
 CLANG_FORMAT := $(firstword $(shell command -v clang-format-14 clang-format 2>/dev/null) clang-format)
 
 check: deps-check all ## measure the house style: layers, sizes, names, format, documents
@@ -256,6 +326,17 @@ $(BUILD)/gen/migrations.c: $(MIGRATIONS) db/gen_migrations.awk
 
 $(BUILD)/gen/tasks.def: FORCE
 	$(call write_if_changed,for f in $(TASK_FILES); do echo "TASK($$(basename $$f .c))"; done)
+
+# The functions that a public header and those that it includes declare, as the linker wants them: `{ a; b; };`.
+
+# A line with a macro of the system would be cut into pieces: bool is none for the time being.
+BOOL_STAYS := -D_STDBOOL_H -D__STDBOOL_H
+$(BUILD)/gen/task.symbols: HEADER := workers/task.h
+$(BUILD)/gen/belay.symbols: HEADER := server/belay.h
+$(BUILD)/gen/%.symbols: server/gen_symbols.awk $(PUBLIC_HEADERS)
+	@mkdir -p $(@D)
+	$(call write_if_changed,$(CC) $(CPPFLAGS) $(BOOL_STAYS) -E $(HEADER) | awk -f server/gen_symbols.awk)
+	@touch $@
 
 $(BUILD)/gen_routes: openapi/gen_routes.c
 	@mkdir -p $(@D)

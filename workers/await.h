@@ -33,6 +33,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct job_ctx;
 
 #define JOB_OK        0
@@ -171,5 +175,9 @@ void job_channel_close(struct job_channel *ch);
  * False without memory: `fn` was not, and will not be, called. */
 bool job_defer(struct job_ctx *ctx, void (*fn)(struct job_ctx *ctx, void *arg),
                void *arg);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -16,6 +16,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct job_ctx;
 
 /* -- programs ------------------------------------------------------------------------ */
@@ -49,5 +53,9 @@ struct exec_answer {
 int await_exec(struct job_ctx *ctx, const struct exec_request *request,
                struct exec_answer *out, int64_t timeout_ms);
 void exec_answer_release(struct exec_answer *answer);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -27,9 +27,15 @@
 
 #include "workers/await.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#else
+#include <stdatomic.h>
+#endif
 
 struct job_ctx;
 
@@ -58,11 +64,25 @@ struct task {
 
 /* -- is it still wanted? ------------------------------------------------------------- */
 
+#ifdef __cplusplus
+typedef uint32_t abort_flag; /* C++ has no _Atomic; in memory it is the same */
+static inline uint32_t abort_flag_read(const abort_flag *flag)
+{
+    return __atomic_load_n(flag, __ATOMIC_RELAXED);
+}
+#else
+typedef _Atomic uint32_t abort_flag;
+static inline uint32_t abort_flag_read(const abort_flag *flag)
+{
+    return atomic_load_explicit(flag, memory_order_relaxed);
+}
+#endif
+
 /* The cell that says whether to stop. One cache line a running job, in memory that child
  * processes share. Only Belay writes it. */
 struct abort_cell {
-    _Atomic uint32_t requested; /* 0, or 1 + enum abort_cause */
-    _Atomic uint32_t seen;      /* set by the first look that found a request */
+    abort_flag requested; /* 0, or 1 + enum abort_cause */
+    abort_flag seen;      /* set by the first look that found a request */
     char padding[56];
 };
 
@@ -81,10 +101,9 @@ static inline bool job_should_abort(struct job_ctx *ctx)
 {
     struct abort_cell *cell = ((struct job_ctx_head *)(void *)ctx)->cell;
 
-    if (__builtin_expect(
-            atomic_load_explicit(&cell->requested, memory_order_relaxed) == 0, 1))
+    if (__builtin_expect(abort_flag_read(&cell->requested) == 0, 1))
         return false;
-    if (atomic_load_explicit(&cell->seen, memory_order_relaxed) == 0)
+    if (abort_flag_read(&cell->seen) == 0)
         job_note_abort_seen(ctx);
     return true;
 }
@@ -166,5 +185,40 @@ enum job_result job_aborted(struct job_ctx *ctx, const char *format, ...)
 /* Not now: run it again in so many seconds, as a further attempt (it counts). */
 enum job_result job_retry_in(struct job_ctx *ctx, double seconds, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* -- how it gets in ------------------------------------------------------------------ */
+
+/* The number of what this header promises to what was compiled with it. It rises when
+ * something here changes its place or its meaning. New functions do not raise it, nor new
+ * fields at the end of struct task, of which 0 means what was before. */
+#define BELAY_ABI 1
+
+/* Tasks as they were compiled. Written by BELAY_TASKS() and belay_register(). */
+struct belay_tasks {
+    uint32_t abi;                             /* BELAY_ABI */
+    uint32_t task_size, cell_size, info_size; /* of struct task, abort_cell, abort_info */
+    const struct task *const *tasks;          /* ends in NULL */
+};
+
+#define BELAY_TASKS_OF(list)                                                             \
+    {                                                                                    \
+        BELAY_ABI, sizeof(struct task), sizeof(struct abort_cell),                       \
+            sizeof(struct abort_info), list                                              \
+    }
+
+#ifdef __cplusplus
+}
+#define BELAY_EXTERN extern "C"
+#else
+#define BELAY_EXTERN extern
+#endif
+
+/* BELAY_TASKS(&task_a, &task_b); stands once in a plugin, a shared object that `belay
+ * serve --tasks` loads, and names its tasks. */
+#define BELAY_TASKS(...)                                                                 \
+    static const struct task *const belay_task_list[] = {__VA_ARGS__, NULL};             \
+    BELAY_EXTERN const struct belay_tasks belay_tasks                                    \
+        __attribute__((visibility("default")));                                          \
+    const struct belay_tasks belay_tasks = BELAY_TASKS_OF(belay_task_list)
 
 #endif

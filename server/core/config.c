@@ -246,6 +246,7 @@ struct flag {
     const char *value;             /* after "=", else NULL */
     const struct setting *setting; /* NULL: --config */
     bool no;                       /* --no-x */
+    bool again;                    /* there was one of the same setting before */
 };
 
 static const struct setting *setting_of_flag(const char *name)
@@ -323,12 +324,17 @@ typedef enum err on_flag_fn(struct config *c, const struct flag *f, const char *
 static enum err each_flag(struct config *c, int argc, char **argv, on_flag_fn *on_flag,
                           struct buf *why)
 {
+    bool seen[sizeof config_settings / sizeof *config_settings] = {false};
     enum err e = ERR_OK;
 
     for (int i = 1; i < argc && e == ERR_OK; i++) {
         struct flag f;
         const char *value = NULL;
         e = parse_flag(argv[i], &f, why);
+        if (f.setting != NULL) {
+            f.again = seen[f.setting - config_settings];
+            seen[f.setting - config_settings] = true;
+        }
         if (e == ERR_OK)
             e = flag_value(&f, argc, argv, &i, &value, why);
         if (e == ERR_OK)
@@ -348,6 +354,16 @@ static enum err take_file(struct config *c, const struct flag *f, const char *va
     return c->file != NULL ? ERR_OK : ERR_NO_MEMORY;
 }
 
+static enum err add_to_list(struct config *c, const struct flag *f, const char *value,
+                            struct buf *why)
+{
+    CLEANUP(buf_release) struct buf both = BUF_INIT;
+
+    buf_addf(&both, "%s,%s", *(config_LIST *)((char *)c + f->setting->offset), value);
+    return both.failed ? ERR_NO_MEMORY
+                       : config_set(c, f->setting, both.text, f->name, why);
+}
+
 /* The same mistake is wrong usage in a flag and wrong configuration elsewhere. */
 static enum err take_setting(struct config *c, const struct flag *f, const char *value,
                              struct buf *why)
@@ -356,6 +372,8 @@ static enum err take_setting(struct config *c, const struct flag *f, const char 
 
     if (f->setting == NULL)
         return ERR_OK;
+    if (f->again && f->setting->type == SETTING_LIST)
+        return add_to_list(c, f, value, why);
     snprintf(where, sizeof where, "--%s", f->name);
     enum err e = config_set(c, f->setting, value, where, why);
     return e == ERR_CONFIG ? ERR_USAGE : e;
@@ -395,7 +413,7 @@ void config_release(struct config *c)
     if (c == NULL)
         return;
     for (const struct setting *s = config_settings; s->flag != NULL; s++) {
-        if (s->type == SETTING_TEXT || s->type == SETTING_SECRET)
+        if (s->type != SETTING_INT && s->type != SETTING_BOOL)
             free(*(char **)((char *)c + s->offset));
     }
     free(c->file);

@@ -64,7 +64,8 @@ static bool value_text(yaml_document_t *doc, const struct setting *s,
         buf_add(out, text_of(value), value->data.scalar.length);
         return strlen(text_of(value)) == value->data.scalar.length;
     }
-    if (value->type != YAML_SEQUENCE_NODE || s->type != SETTING_TEXT)
+    if (value->type != YAML_SEQUENCE_NODE ||
+        (s->type != SETTING_TEXT && s->type != SETTING_LIST))
         return false;
     for (const yaml_node_item_t *item = value->data.sequence.items.start;
          item < value->data.sequence.items.top; item++) {

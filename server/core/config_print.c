@@ -45,6 +45,7 @@ static const char *value_name(const struct setting *s)
     static const char *const names[] = {[SETTING_INT] = " N",
                                         [SETTING_BOOL] = "",
                                         [SETTING_TEXT] = " TEXT",
+                                        [SETTING_LIST] = " FILE",
                                         [SETTING_SECRET] = " URL"};
 
     return names[s->type];

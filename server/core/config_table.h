@@ -9,7 +9,13 @@
 
 #include <stddef.h>
 
-enum setting_type { SETTING_INT, SETTING_BOOL, SETTING_TEXT, SETTING_SECRET };
+enum setting_type {
+    SETTING_INT,
+    SETTING_BOOL,
+    SETTING_TEXT,
+    SETTING_LIST,
+    SETTING_SECRET
+};
 
 struct setting {
     enum setting_type type;

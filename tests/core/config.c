@@ -417,3 +417,30 @@ Test(config, help_and_page_know_every_setting)
 #include "server/core/config.def"
 #undef SETTING
 }
+
+/* -- lists --------------------------------------------------------------------------- */
+
+Test(config, the_flag_of_a_list_can_be_repeated)
+{
+    struct config c = loaded(
+        ARGS("--tasks", "a.so", "--port", "1", "--tasks=b.so", "--tasks", "c.so,d.so"));
+
+    cr_expect_str_eq(c.plugins, "a.so,b.so,c.so,d.so");
+    config_release(&c);
+}
+
+Test(config, flags_of_a_list_replace_what_weaker_sources_have)
+{
+    use_file("plugins: [file1.so, file2.so]\n");
+    struct config c = loaded(NO_ARGS);
+
+    cr_expect_str_eq(c.plugins, "file1.so,file2.so");
+    config_release(&c);
+    setenv("BELAY_TASKS", "environment.so", 1);
+    c = loaded(NO_ARGS);
+    cr_expect_str_eq(c.plugins, "environment.so");
+    config_release(&c);
+    c = loaded(ARGS("--tasks", "flag.so"));
+    cr_expect_str_eq(c.plugins, "flag.so");
+    config_release(&c);
+}

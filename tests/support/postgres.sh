@@ -61,11 +61,17 @@ postgres_stop() {
 belay_port() { sed -nE 's/.*url=http:\/\/[^:]+:([0-9]+).*/\1/p' "$1" | tail -1; }
 belay_is_up() { [ -n "$(belay_port "$1")" ] || ! kill -0 "$BELAY_PID" 2>/dev/null; }
 
-# The port is one that is free: the service says which.
-belay_start() {
+belay_start() { # belay_start DIRECTORY FLAG...
+    local dir=$1
+    shift
+    program_start "$dir" "$BELAY_BINARY" serve "$@"
+}
+
+# A program that serves. The port is one that is free: the program says which.
+program_start() { # program_start DIRECTORY COMMAND...
     local log=$1/belay.log
     shift
-    PORT=0 "$BELAY_BINARY" serve "$@" >"$log" 2>&1 </dev/null &
+    PORT=0 "$@" >"$log" 2>&1 </dev/null &
     BELAY_PID=$!
     if ! wait_until 30 belay_is_up "$log" || [ -z "$(belay_port "$log")" ]; then
         cat "$log"
