@@ -1,4 +1,5 @@
-/* outside: programs that an async task may wait for. Included by await.h.
+/* outside: programs and HTTP servers that an async task may wait for. Included by
+ * await.h.
  *
  *     struct exec_answer answer;
  *     int e = await_exec(ctx, &(struct exec_request){.argv = argv}, &answer, 60000);
@@ -53,6 +54,44 @@ struct exec_answer {
 int await_exec(struct job_ctx *ctx, const struct exec_request *request,
                struct exec_answer *out, int64_t timeout_ms);
 void exec_answer_release(struct exec_answer *answer);
+
+/* -- HTTP ---------------------------------------------------------------------------- */
+
+struct http_request {
+    const char *url;            /* http: or https: */
+    const char *method;         /* NULL: GET, or POST where there is a body */
+    const char *const *headers; /* "Name: value", ends in NULL; NULL: none */
+    const void *body;           /* application/json, unless a header says otherwise */
+    size_t body_len;
+    int redirects_most; /* 0: none is followed, so 301 may be the answer */
+    size_t body_most; /* bytes of the answer's body; 0: 1 MiB, or with on_body no limit */
+    /* NULL: the body is kept. Else it is called for each piece, on the loop: it must
+     * neither await nor block. False: that is enough; the call returns JOB_OK. */
+    bool (*on_body)(void *arg, const char *bytes, size_t len);
+    void *arg;           /* of on_body */
+    const char *ca_file; /* certificates to trust; NULL: the system's */
+};
+
+struct http_answer {
+    int status; /* 0: there is none */
+    char *body; /* with a NUL behind; never NULL */
+    size_t body_len;
+    char *head; /* for http_answer_header() */
+    size_t head_len;
+    char why[256]; /* words for people where there was an error, or "" */
+};
+
+/* A request over HTTP. JOB_OK: there is an answer, whatever its status. The certificate
+ * of an https server is verified, and so is its name. Connections are kept and used
+ * again; a cancel closes the one that it finds at work. Names are looked up on threads.
+ * -EMSGSIZE: the body is larger than body_most; -ECONNREFUSED, -EHOSTUNREACH: no
+ * connection, no such name; -ECONNRESET: it broke; -EPROTO: TLS or HTTP went wrong;
+ * -ELOOP: more redirects than redirects_most; -EINVAL: not a request. */
+int await_http(struct job_ctx *ctx, const struct http_request *request,
+               struct http_answer *out, int64_t timeout_ms);
+/* The value of the first header of that name, in any case of letters; NULL: none. */
+const char *http_answer_header(const struct http_answer *answer, const char *name);
+void http_answer_release(struct http_answer *answer);
 
 #ifdef __cplusplus
 }

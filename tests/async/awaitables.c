@@ -306,6 +306,7 @@ const struct awaitable awaitables[] = {
     {"await_lock", lock_completes, lock_hangs},
     {"await_acquire", acquire_completes, acquire_hangs},
     {"await_exec", exec_completes, exec_hangs},
+    {"await_http", http_completes, http_hangs},
 };
 
 const size_t n_awaitables = sizeof awaitables / sizeof *awaitables;

@@ -20,5 +20,7 @@ void outside_open(void);
 void outside_close(void);
 int exec_completes(struct job_ctx *ctx);
 int exec_hangs(struct job_ctx *ctx, int64_t timeout_ms);
+int http_completes(struct job_ctx *ctx);
+int http_hangs(struct job_ctx *ctx, int64_t timeout_ms);
 
 #endif

@@ -1,5 +1,6 @@
 /* Those of the awaitables that reach out of the process, for the table. */
 #include "tests/async/awaitables.h"
+#include "tests/async/web.h"
 #include "workers/process.h"
 
 #include <criterion/criterion.h>
@@ -7,6 +8,7 @@
 void outside_open(void)
 {
     cr_assert_eq(process_zygote_start(), ERR_OK);
+    web_open();
 }
 
 void outside_close(void)
@@ -39,4 +41,27 @@ int exec_hangs(struct job_ctx *ctx, int64_t timeout_ms)
     const char *argv[] = {"sleep", "600", NULL};
 
     return run_program(ctx, argv, timeout_ms);
+}
+
+/* -- http ---------------------------------------------------------------------------- */
+
+static int get(struct job_ctx *ctx, const char *path, int64_t timeout_ms)
+{
+    struct http_request request = {.url = web_url(path)};
+    struct http_answer answer;
+    int e = await_http(ctx, &request, &answer, timeout_ms);
+
+    cr_expect(e != JOB_OK || answer.status == 200);
+    http_answer_release(&answer);
+    return e;
+}
+
+int http_completes(struct job_ctx *ctx)
+{
+    return get(ctx, "/hello", JOB_FOREVER);
+}
+
+int http_hangs(struct job_ctx *ctx, int64_t timeout_ms)
+{
+    return get(ctx, "/hang", timeout_ms);
 }

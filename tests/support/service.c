@@ -23,15 +23,24 @@ enum { SERVICES_MAX = 8, FLAGS_MAX = 40, LOOK_MS = 10, PATIENCE_MS = 20000 };
 static struct service *services[SERVICES_MAX];
 static int n_services;
 
+/* Found from here to the end, so that they are no leak. */
+static struct text {
+    struct text *next;
+    char *text;
+} * texts;
+
 char *text_of(const char *format, ...)
 {
-    char *text = NULL;
+    struct text *t = calloc(1, sizeof *t);
     va_list args;
 
+    cr_assert_not_null(t);
     va_start(args, format);
-    cr_assert_geq(vasprintf(&text, format, args), 0);
+    cr_assert_geq(vasprintf(&t->text, format, args), 0);
     va_end(args);
-    return text;
+    t->next = texts;
+    texts = t;
+    return t->text;
 }
 
 /* What was only looked at would fill the screen. */

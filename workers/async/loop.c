@@ -309,6 +309,22 @@ void loop_poke(struct loop *loop)
     uv_async_send(&loop->poke);
 }
 
+struct loop_part *loop_part(const struct loop *loop,
+                            void (*release)(struct loop_part *part))
+{
+    struct loop_part *part = loop->parts;
+
+    while (part != NULL && part->release != release)
+        part = part->next;
+    return part;
+}
+
+void loop_add_part(struct loop *loop, struct loop_part *part)
+{
+    part->next = loop->parts;
+    loop->parts = part;
+}
+
 enum err loop_init(struct loop *loop)
 {
     memset(loop, 0, sizeof *loop);
@@ -327,6 +343,10 @@ enum err loop_init(struct loop *loop)
 
 void loop_release(struct loop *loop)
 {
+    for (struct loop_part *part = loop->parts, *next; part != NULL; part = next) {
+        next = part->next;
+        part->release(part);
+    }
     uv_close((uv_handle_t *)&loop->poke, NULL);
     uv_close((uv_handle_t *)&loop->timer, NULL);
     uv_close((uv_handle_t *)&loop->busy, NULL);

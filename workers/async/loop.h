@@ -41,6 +41,13 @@ struct coroutine;
 struct scope;
 struct loop;
 
+/* What an awaitable keeps on the loop for all of its calls, as its first member. Its
+ * release function, called by loop_release(), is also its name. */
+struct loop_part {
+    struct loop_part *next;
+    void (*release)(struct loop_part *part);
+};
+
 /* The part that awaitables and tests may look at. */
 struct loop {
     uv_loop_t uv;
@@ -65,6 +72,7 @@ struct loop {
     struct stacks *stacks;
     struct coroutine *ready_first, *ready_last;
     struct deadline trim;
+    struct loop_part *parts;
     struct loop_stack *own; /* where coroutines come back to */
     int n_coroutines;
 };
@@ -77,6 +85,11 @@ void loop_release(struct loop *loop);
 void loop_run(struct loop *loop);
 /* Makes loop_run() call on_poke() soon, once for many pokes. Any thread. */
 void loop_poke(struct loop *loop);
+
+/* NULL: it has none yet. */
+struct loop_part *loop_part(const struct loop *loop,
+                            void (*release)(struct loop_part *part));
+void loop_add_part(struct loop *loop, struct loop_part *part);
 
 /* -- coroutines ---------------------------------------------------------------------- */
 
