@@ -192,6 +192,7 @@ static char *default_TEXT(const char *text)
 }
 
 #define default_SECRET default_TEXT
+#define default_LIST   default_TEXT
 
 static void configure(struct config *c)
 {
@@ -218,6 +219,7 @@ static void release_TEXT(char *text)
 }
 
 #define release_SECRET release_TEXT
+#define release_LIST   release_TEXT
 
 static void release(struct config *c)
 {
