@@ -71,6 +71,7 @@ belay_start() { # belay_start DIRECTORY FLAG...
 program_start() { # program_start DIRECTORY COMMAND...
     local log=$1/belay.log
     shift
+    : >"$log" # the child would do it too late: the port of an earlier start is in it
     PORT=0 "$@" >"$log" 2>&1 </dev/null &
     BELAY_PID=$!
     if ! wait_until 30 belay_is_up "$log" || [ -z "$(belay_port "$log")" ]; then
