@@ -216,6 +216,13 @@ enum err async_open(struct node *node, struct async **out_async)
 
 /* -- from other threads -------------------------------------------------------------- */
 
+/* A loop that stops may have gone, with what a poke needs. */
+static void poke_locked(struct async *a)
+{
+    if (!a->stopping)
+        loop_poke(&a->loop);
+}
+
 void async_give(struct async *a, struct job_list *jobs)
 {
     struct job *job;
@@ -223,8 +230,8 @@ void async_give(struct async *a, struct job_list *jobs)
     monitor_lock(&a->monitor);
     while ((job = job_list_take(jobs)) != NULL)
         job_list_insert(&a->waiting, job);
+    poke_locked(a);
     monitor_unlock(&a->monitor);
-    loop_poke(&a->loop);
 }
 
 struct job *async_take_out(struct async *a, int64_t job_id)
@@ -253,7 +260,9 @@ struct pool_count async_count(struct async *a)
 
 void async_poke(struct async *a)
 {
-    loop_poke(&a->loop);
+    monitor_lock(&a->monitor);
+    poke_locked(a);
+    monitor_unlock(&a->monitor);
 }
 
 bool async_close(struct async *a)
@@ -261,10 +270,10 @@ bool async_close(struct async *a)
     if (a == NULL)
         return true;
     monitor_lock(&a->monitor);
+    poke_locked(a); /* the loop reads `stopping` under the lock, so it is still there */
     a->stopping = true;
     bool idle = a->n_running == 0 && atomic_load(&a->loop.n_loose) == 0;
     monitor_unlock(&a->monitor);
-    loop_poke(&a->loop);
     if (idle)
         pthread_join(a->thread, NULL);
     return idle; /* else a task does not obey, and goes with the process */
