@@ -59,14 +59,15 @@ fresh() {
     DATABASE_URL=$(url "$1") build/belay migrate >/dev/null 2>&1
 }
 
-# fill NAME QUEUE COUNT: jobs that wait, made inside the database.
+# fill NAME QUEUE COUNT [TASK ARGS]: jobs that wait, made inside the database.
 fill() {
+    local task=${4:-echo}
     sql "$1" "
       INSERT INTO belay.queues (name) VALUES ('$2') ON CONFLICT DO NOTHING;
-      INSERT INTO belay.tasks (name) VALUES ('echo') ON CONFLICT DO NOTHING;
+      INSERT INTO belay.tasks (name) VALUES ('$task') ON CONFLICT DO NOTHING;
       WITH j AS (INSERT INTO belay.jobs (id, queue_id, task_id, priority, args)
         SELECT nextval('belay.job_id_seq'), (SELECT id FROM belay.queues WHERE name = '$2'),
-               (SELECT id FROM belay.tasks WHERE name = 'echo'), 0, '{}' FROM generate_series(1, $3)
+               (SELECT id FROM belay.tasks WHERE name = '$task'), 0, '${5:-{\}}' FROM generate_series(1, $3)
         RETURNING id, queue_id, priority)
       INSERT INTO belay.ready (queue_id, priority, id) SELECT queue_id, priority, id FROM j"
 }

@@ -8,6 +8,7 @@
 #include "workers/abort.h"
 
 #include "server/core/clock.h"
+#include "workers/tombstones.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -19,21 +20,15 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { BUCKETS = 4096, TOMBSTONES_MAX = 4096 };
-
-struct tombstone {
-    struct tombstone *next;
-    struct abort_order order; /* its texts are the two below */
-    char *reason, *actor;
-    int64_t until_ms;
-};
+enum { BUCKETS = 4096 };
 
 struct abort_table {
     pthread_mutex_t mutex; /* guards everything below, and every watch */
     struct abort_watch *buckets[BUCKETS];
     struct abort_watch *due;
-    struct tombstone *tombstones; /* newest first */
-    int n_tombstones, n_slots;
+    struct tombstones tombstones;
+    int n_slots;
+    int n_unseen;             /* watches with a request that their task has not seen */
     struct abort_cell *cells; /* shared with child processes */
     struct abort_slot *slots;
 };
@@ -77,76 +72,11 @@ struct abort_slot *abort_slot(struct abort_table *t, int i)
     return &t->slots[i];
 }
 
-/* -- tombstones ---------------------------------------------------------------------- */
-
-static void tombstone_free(struct tombstone *stone)
-{
-    free(stone->reason);
-    free(stone->actor);
-    free(stone);
-}
-
-/* Newest first, so all from the first old one on are old. */
-static void drop_old_tombstones(struct abort_table *t)
-{
-    struct tombstone **link = &t->tombstones, *rest;
-    int64_t now_ms = clock_ms();
-    int kept = 0;
-
-    while (*link != NULL && (*link)->until_ms > now_ms && kept < TOMBSTONES_MAX) {
-        link = &(*link)->next;
-        kept++;
-    }
-    rest = *link;
-    *link = NULL;
-    t->n_tombstones = kept;
-    while (rest != NULL) {
-        struct tombstone *next = rest->next;
-        tombstone_free(rest);
-        rest = next;
-    }
-}
-
-static void keep_tombstone(struct abort_table *t, const struct abort_order *order)
-{
-    struct tombstone *stone = malloc(sizeof *stone);
-
-    drop_old_tombstones(t);
-    if (stone == NULL)
-        return; /* the poll will bring it again */
-    *stone = (struct tombstone){.next = t->tombstones,
-                                .order = *order,
-                                .reason = copy_of(order->reason),
-                                .actor = copy_of(order->actor),
-                                .until_ms = clock_ms() + ABORT_TOMBSTONE_MS};
-    stone->order.reason = stone->reason;
-    stone->order.actor = stone->actor;
-    t->tombstones = stone;
-    t->n_tombstones++;
-}
-
-static struct tombstone *take_tombstone(struct abort_table *t,
-                                        const struct abort_watch *w)
-{
-    for (struct tombstone **link = &t->tombstones; *link != NULL; link = &(*link)->next) {
-        struct tombstone *stone = *link;
-        if (stone->order.job_id == w->job_id && stone->order.attempt == w->attempt) {
-            *link = stone->next;
-            t->n_tombstones--;
-            return stone;
-        }
-    }
-    return NULL;
-}
-
 void abort_table_free(struct abort_table *t)
 {
     if (t == NULL)
         return;
-    for (struct tombstone *stone = t->tombstones, *next; stone != NULL; stone = next) {
-        next = stone->next;
-        tombstone_free(stone);
-    }
+    tombstones_release(&t->tombstones);
     for (int i = 0; i < t->n_slots; i++) {
         if (t->slots[i].fd >= 0)
             close(t->slots[i].fd);
@@ -183,6 +113,17 @@ static void raise_flag(struct abort_watch *w)
         return; /* full: it is readable already */
 }
 
+/* A request that was only read once more is no further one. */
+static void tell_again(struct abort_watch *w, const struct abort_order *order)
+{
+    if (order->requests <= w->requests && !order->again)
+        return;
+    if (order->requests > w->requests)
+        w->requests = order->requests;
+    if (w->slot != NULL && w->slot->told != NULL)
+        w->slot->told(w->slot);
+}
+
 /* A later request may shorten the grace, and never lengthens it. */
 static void strengthen(struct abort_watch *w, int64_t grace_ms)
 {
@@ -215,6 +156,7 @@ static enum abort_reached order_watch(struct abort_table *t, struct abort_watch 
     if (w->requested) {
         if (order->grace_ms >= 0)
             strengthen(w, order->grace_ms);
+        tell_again(w, order);
         if (outranks(order->cause, w->cause)) {
             w->cause = order->cause;
             make_due(t, w);
@@ -222,6 +164,8 @@ static enum abort_reached order_watch(struct abort_table *t, struct abort_watch 
         return ABORT_TOLD_BEFORE;
     }
     w->requested = true;
+    w->requests = order->requests > 0 ? order->requests : 1;
+    t->n_unseen++;
     w->cause = order->cause;
     w->reason = copy_of(order->reason);
     w->actor = copy_of(order->actor);
@@ -249,14 +193,14 @@ enum abort_reached abort_request(struct abort_table *t, const struct abort_order
     if (w != NULL)
         reached = order_watch(t, w, order);
     else
-        keep_tombstone(t, order);
+        tombstones_keep(&t->tombstones, order);
     pthread_mutex_unlock(&t->mutex);
     return reached;
 }
 
 int abort_request_all(struct abort_table *t, int64_t worker_id, enum abort_cause cause)
 {
-    struct abort_order order = {.cause = cause, .grace_ms = -1};
+    struct abort_order order = {.cause = cause, .grace_ms = -1, .again = true};
     int n = 0;
 
     pthread_mutex_lock(&t->mutex);
@@ -281,7 +225,7 @@ void abort_watch_begin(struct abort_table *t, struct abort_watch *w)
     pthread_mutex_lock(&t->mutex);
     w->next = *bucket;
     *bucket = w;
-    struct tombstone *stone = t->tombstones != NULL ? take_tombstone(t, w) : NULL;
+    struct tombstone *stone = tombstones_take(&t->tombstones, w->job_id, w->attempt);
     if (stone != NULL)
         order_watch(t, w, &stone->order);
     pthread_mutex_unlock(&t->mutex);
@@ -342,6 +286,7 @@ void abort_watch_end(struct abort_table *t, struct abort_watch *w)
     while (*link != w)
         link = &(*link)->next;
     *link = w->next;
+    t->n_unseen -= w->requested && w->acknowledged_us == 0;
     forget_due(t, w);
     pthread_mutex_unlock(&t->mutex);
     free(w->reason);
@@ -368,6 +313,7 @@ void abort_watch_acknowledge(struct abort_table *t, struct abort_watch *w)
     pthread_mutex_lock(&t->mutex);
     if (w->acknowledged_us == 0) {
         w->acknowledged_us = clock_us();
+        t->n_unseen -= w->requested;
         make_due(t, w);
     }
     pthread_mutex_unlock(&t->mutex);
@@ -395,6 +341,26 @@ bool abort_watch_info(struct abort_table *t, const struct abort_watch *w,
     }
     pthread_mutex_unlock(&t->mutex);
     return requested;
+}
+
+int abort_take_ignored(struct abort_table *t, int64_t before_us,
+                       struct abort_ignored *out_ignored, int most)
+{
+    int n = 0;
+
+    pthread_mutex_lock(&t->mutex);
+    for (int i = 0; i < BUCKETS && t->n_unseen > 0 && n < most; i++) {
+        for (struct abort_watch *w = t->buckets[i]; w != NULL && n < most; w = w->next) {
+            if (!w->requested || w->acknowledged_us != 0 || w->slot == NULL ||
+                w->ignored || w->requested_us > before_us)
+                continue;
+            w->ignored = true;
+            out_ignored[n++] = (struct abort_ignored){
+                .job_id = w->job_id, .attempt = w->attempt, .task = w->task};
+        }
+    }
+    pthread_mutex_unlock(&t->mutex);
+    return n;
 }
 
 /* -- what is to be written ----------------------------------------------------------- */

@@ -39,12 +39,14 @@ struct abort_slot {
 struct abort_watch {
     int64_t job_id, lease, worker_id;
     int attempt;
+    const struct task *task; /* NULL: not known here */
     int64_t grace_ms; /* where a request names none; INT64_MAX: nothing enforces it */
 
     /* the table's, under its lock */
     struct abort_watch *next, *due_next;
-    struct abort_slot *slot; /* while it runs */
-    bool requested, due;
+    struct abort_slot *slot;      /* while it runs */
+    bool requested, due, ignored; /* ignored: abort_take_ignored() has told it */
+    int requests;                 /* how often it was asked for */
     enum abort_cause cause;
     char *reason, *actor;
     int64_t requested_us;    /* clock_us() when this node learned of it */
@@ -82,6 +84,17 @@ enum abort_reached {
 enum abort_reached abort_request(struct abort_table *t, const struct abort_order *order);
 /* All jobs of this worker that run. Returns how many. */
 int abort_request_all(struct abort_table *t, int64_t worker_id, enum abort_cause cause);
+
+/* Running jobs that were asked to stop before then, by clock_us(), and whose tasks have
+ * not looked since; each once. Returns how many, at most `most`. Costs nothing while
+ * there is no request that was not seen. */
+struct abort_ignored {
+    int64_t job_id;
+    int attempt;
+    const struct task *task;
+};
+int abort_take_ignored(struct abort_table *t, int64_t before_us,
+                       struct abort_ignored *out_ignored, int most);
 
 /* What is to be written of requests that have reached a job, or that a task has seen. */
 struct abort_stage {

@@ -14,12 +14,13 @@ enum {
     WEIGHT = 16, /* of the past against the newest job */
     MOST =
         1000, /* in one claim: as many as end in one batch, so that a lease ends whole */
+    KIND_LOOK_MS = 100,
     SHARE_WEIGHT = 64, /* of the past against the newest job, in the share of a kind */
 };
 
 /* A node that sees no async job is one that has none; and no kind is believed to be gone
  * for good. */
-static const double NOTABLE_SHARE = 1.0 / 1024, LEAST_SHARE = 1.0 / 64;
+static const double LEAST_SHARE = 1.0 / 1024;
 
 /* Moved by every look, also by one that claims nothing: a node without a free thread
  * would look again and again. */
@@ -46,7 +47,8 @@ void claims_wake_if_due(struct claims *c)
 /* Whether this worker may hold jobs at all. */
 static bool may_claim(const struct node *node)
 {
-    return !atomic_load(&node->draining) && atomic_load(&node->worker_id) != 0 &&
+    return node->options.config->concurrency > 0 && !atomic_load(&node->draining) &&
+           atomic_load(&node->worker_id) != 0 &&
            clock_ms() < atomic_load(&node->sure_until_ms);
 }
 
@@ -74,53 +76,97 @@ static double least(double a, double b)
     return a < b ? a : b;
 }
 
-/* So many that neither kind is expected to have more than its room. A kind that has none
- * must not keep the other from what stands behind: a few of it are claimed all the same,
- * and go back when they are late. */
-static int mixed_size(const struct claims *c, const struct room *sync,
-                      const struct claims_local *local, int *out_sure)
+/* So many that neither kind is expected to have more than its room. */
+static struct claim_wish mixed_wish(const struct claims *c, const struct room *sync,
+                                    int64_t of_async)
 {
-    const struct config *config = c->node->options.config;
-    int64_t spare = config->concurrency;
-    int64_t of_async = config->async_concurrency - local->async;
-    int64_t of_sync = sync->free > 0 || sync->all > sync->ahead / 2 ? sync->all : 0;
-
-    if (of_sync <= 0 && of_async > 0)
-        of_sync = sync->all + spare;
-    else if (of_async <= 0 && sync->free > 0)
-        of_async = of_async + spare;
-    if (of_sync <= 0 || of_async <= 0)
-        return 0;
     double share = least(c->async_share, 1 - LEAST_SHARE);
     double n =
-        least(MOST, least((double)of_async / share, (double)of_sync / (1 - share)));
-    *out_sure = (int)least(n, (double)sync->free + n * share);
-    return n < 1 ? 1 : (int)n;
+        least(MOST, least((double)of_async / share, (double)sync->all / (1 - share)));
+    double sure = least(n, (double)sync->free + n * share);
+
+    return (struct claim_wish){.n = n < 1 ? 1 : (int)n, .sure = (int)sure};
 }
 
-int claims_size(const struct claims *c, const struct claims_local *local, int *out_sure)
+/* Whether threads and loop have room. */
+static void look_for_room(const struct claims *c, const struct claims_local *local,
+                          struct room *out_sync, int64_t *out_async)
 {
-    *out_sure = 0;
-    if (!c->more || clock_ms() < c->at_ms || !may_claim(c->node))
-        return 0;
-    struct room room = sync_room(c, local->sync);
-    if (c->async_share >= NOTABLE_SHARE && c->node->options.config->concurrency > 0)
-        return mixed_size(c, &room, local, out_sure);
-    if (room.all > MOST)
-        room.all = MOST;
-    *out_sure = (int)room.free;
+    const struct config *config = c->node->options.config;
+
+    *out_sync = sync_room(c, local->sync);
     /* Half empty is soon enough: a statement for each job that ends would be the price.
      */
-    return room.free > 0 || room.all > room.ahead / 2 || room.all == MOST ? (int)room.all
-                                                                          : 0;
+    if (out_sync->free == 0 && out_sync->all <= out_sync->ahead / 2 &&
+        out_sync->all < MOST)
+        out_sync->all = 0;
+    *out_async = config->async_concurrency - local->async;
+    if (*out_async < 0)
+        *out_async = 0;
 }
 
-void claims_prepare(struct claims *c, int n, int sure, struct claim *out)
+/* One of threads and loop is full. */
+static struct claim_wish wish_of_kind(const struct room *sync, int64_t async)
+{
+    if (sync->all > 0)
+        return (struct claim_wish){.n = (int)least((double)sync->all, MOST),
+                                   .sure = (int)sync->free,
+                                   .kind = CLAIM_SYNC};
+    int n = (int)least((double)async, MOST);
+    return (struct claim_wish){.n = n, .sure = n, .kind = CLAIM_ASYNC};
+}
+
+struct claim_wish claims_wish(const struct claims *c, const struct claims_local *local)
+{
+    const struct claim_wish none = {.n = 0};
+    struct room sync;
+    int64_t async, now_ms = clock_ms();
+
+    if (!c->more || now_ms < c->at_ms || !may_claim(c->node))
+        return none;
+    look_for_room(c, local, &sync, &async);
+    bool is_mixed = c->async_share >= LEAST_SHARE;
+    if (sync.all > 0 && async > 0 && is_mixed)
+        return mixed_wish(c, &sync, async);
+    if (sync.all > 0 && !is_mixed)
+        return (struct claim_wish){.n = (int)least((double)sync.all, MOST),
+                                   .sure = (int)sync.free};
+    if ((sync.all > 0) == (async > 0) || now_ms < c->kind_at_ms)
+        return none;
+    return wish_of_kind(&sync, async);
+}
+
+/* The names of the async tasks that this node has. */
+static void add_async_tasks(const struct node *node, struct buf *b)
+{
+    const struct task *const *t = node_tasks(node);
+    const char *between = "";
+
+    buf_addc(b, '{');
+    for (; *t != NULL; t++) {
+        if ((*t)->kind != TASK_ASYNC)
+            continue;
+        buf_addf(b, "%s%s", between, (*t)->name);
+        between = ",";
+    }
+    buf_addc(b, '}');
+}
+
+static void prepare_kind(const struct node *node, struct claim *out)
+{
+    add_async_tasks(node, &out->tasks);
+    out->values[4] = db_textn(out->tasks.text, (int)out->tasks.len);
+    out->values[5] = db_int(out->wish.kind == CLAIM_ASYNC);
+    out->call.sql = SQL_job_claim_of;
+}
+
+void claims_prepare(struct claims *c, const struct claim_wish *wish, struct claim *out)
 {
     *out = (struct claim){
         .lows = BUF_INIT,
         .queues = BUF_INIT,
-        .n = n,
+        .tasks = BUF_INIT,
+        .wish = *wish,
         .full = marks_want_full(&c->marks, clock_ms()),
         .worker_id = atomic_load(&c->node->worker_id),
         .began_us = clock_us(),
@@ -130,18 +176,21 @@ void claims_prepare(struct claims *c, int n, int sure, struct claim *out)
     if (c->node->options.config->queues[0] != '\0')
         buf_addf(&out->queues, "{%s}", c->node->options.config->queues);
     out->values[0] = db_int(out->worker_id);
-    out->values[1] = db_int(n);
-    out->values[2] = db_int(sure);
+    out->values[1] = db_int(wish->n);
+    out->values[2] = db_int(wish->sure);
     out->values[3] = db_text(out->queues.len > 0 ? out->queues.text : NULL);
     out->values[4] = out->full ? db_null() : db_textn(out->lows.text, (int)out->lows.len);
     out->call =
         (struct db_call){.sql = SQL_job_claim, .n_rows = 1, .values = out->values};
+    if (wish->kind != CLAIM_ANY)
+        prepare_kind(c->node, out);
 }
 
 void claim_release(struct claim *claim)
 {
     buf_release(&claim->lows);
     buf_release(&claim->queues);
+    buf_release(&claim->tasks);
 }
 
 /* Makes the abort table know it. */
@@ -161,32 +210,51 @@ static void watch(struct node *node, struct job *job, int64_t worker_id)
         .lease = job->lease,
         .worker_id = worker_id,
         .attempt = job->attempt,
-        .grace_ms = job->task != NULL && job->task->escalation == ESCALATE_KILL
+        .task = job->task,
+        .grace_ms = job_is_async(job) ||
+                            (job->task != NULL && job->task->escalation == ESCALATE_KILL)
                         ? grace * MS_PER_SECOND
                         : INT64_MAX,
     };
     abort_watch_begin(node->aborts, &job->watch);
 }
 
+/* A look for one kind walks over all that it passes: it may take a twentieth of the time,
+ * and where there may be no async job at all it is a rare one. */
+static void put_off_kind(struct claims *c, int64_t took_us, bool all)
+{
+    int64_t least_ms = all                             ? 0
+                       : c->async_share >= LEAST_SHARE ? KIND_LOOK_MS
+                                                       : MS_PER_SECOND;
+    int64_t rest_ms = took_us * MARKS_SHARE / US_PER_MS;
+
+    c->kind_at_ms = clock_ms() + (rest_ms > least_ms ? rest_ms : least_ms);
+}
+
 void claims_take(struct claims *c, const struct claim *claim, const struct db_rows *rows,
                  bool woken, struct job_list *out_jobs)
 {
-    bool all = rows->count >= claim->n;
+    bool all = rows->count >= claim->wish.n, any_kind = claim->wish.kind == CLAIM_ANY;
 
     for (int i = 0; i < rows->count; i++) {
         struct job *job = job_of_row(rows, i);
         if (job == NULL)
             abort(); /* claimed, and nowhere to keep it: the lease brings it back */
         watch(c->node, job, claim->worker_id);
-        marks_saw(&c->marks, job->priority, job->id);
+        if (any_kind) /* else there are others below it */
+            marks_saw(&c->marks, job->priority, job->id);
         c->async_share += ((job_is_async(job) ? 1 : 0) - c->async_share) / SHARE_WEIGHT;
         job_list_add(out_jobs, job);
+    }
+    put_off_poll(c);
+    if (!any_kind) {
+        put_off_kind(c, clock_us() - claim->began_us, all);
+        return;
     }
     marks_note(&c->marks, claim->full, clock_us() - claim->began_us, clock_ms());
     /* Less than was asked for, from the marks on: what is below them is left. */
     c->more = all || !claim->full || woken;
     c->at_ms = all || claim->full || woken ? 0 : c->marks.full_at_ms;
-    put_off_poll(c);
 }
 
 void claims_learn(struct claims *c, const struct job *job)
@@ -204,7 +272,16 @@ void claims_learn_late(struct claims *c)
     c->average_us = CLAIM_AHEAD_MS * US_PER_MS;
 }
 
-int64_t claims_next_ms(const struct claims *c)
+int64_t claims_next_ms(const struct claims *c, const struct claims_local *local)
 {
-    return c->more && c->at_ms > 0 && c->at_ms < c->poll_at_ms ? c->at_ms : c->poll_at_ms;
+    int64_t next_ms = c->poll_at_ms, async;
+    struct room sync;
+
+    look_for_room(c, local, &sync, &async);
+    if (c->more && c->at_ms > 0 && c->at_ms < next_ms)
+        next_ms = c->at_ms;
+    if (c->more && (sync.all > 0) != (async > 0) && may_claim(c->node) &&
+        c->kind_at_ms > c->at_ms && c->kind_at_ms < next_ms)
+        next_ms = c->kind_at_ms;
+    return next_ms;
 }

@@ -1,17 +1,17 @@
 /* claims: how many jobs this node takes at a time, and where it looks for them.
  *
- *     int sure, n = claims_size(&c, n_local, &sure);
- *     if (n > 0)
- *         claims_prepare(&c, n, sure, &claim);       one statement, in somebody's batch
+ *     struct claim_wish wish = claims_wish(&c, &local);
+ *     if (wish.n > 0)
+ *         claims_prepare(&c, &wish, &claim);         one statement, in somebody's batch
  *     claims_take(&c, &claim, &rows, woken, &jobs);   its answer
  *
  * It takes what threads are free for, and ahead of that what they will do in
  * CLAIM_AHEAD_MS, as far as the jobs that ended lately tell. A job that was claimed ahead
  * and waits for longer than CLAIM_LATE_MS goes back to the others.
  *
- * A claim cannot ask for one kind of task. So that neither threads nor loop get more than
- * they have room for, it asks for as many as the share of async jobs among those that
- * came lately lets expect.
+ * Threads and loop have room of their own. While both have some a claim takes what comes,
+ * as many as the share of async jobs among those that came lately lets expect; when one
+ * is full, it asks for jobs of the other kind, which is a slower look.
  *
  * All of it belongs to the dispatcher's thread. */
 #ifndef BELAY_WORKERS_CLAIMS_H
@@ -28,13 +28,23 @@ struct claims_local {
     int sync, async;
 };
 
-enum { CLAIM_AHEAD_MS = 100, CLAIM_LATE_MS = 500, CLAIM_PARAMS = 5 };
+enum { CLAIM_AHEAD_MS = 100, CLAIM_LATE_MS = 500, CLAIM_PARAMS = 6 };
+
+/* Of which kind the jobs of a claim are: of one where the other has no room. */
+enum claim_kind { CLAIM_ANY, CLAIM_SYNC, CLAIM_ASYNC };
+
+struct claim_wish {
+    int n;    /* 0: none now */
+    int sure; /* how many of them start at once */
+    enum claim_kind kind;
+};
 
 struct claims {
     struct node *node;
     struct marks marks;
     bool more;          /* there may be jobs that nobody has claimed */
     int64_t at_ms;      /* but nothing is found before then */
+    int64_t kind_at_ms; /* and not of one kind alone */
     int64_t poll_at_ms; /* when to look although nobody said anything */
     int64_t average_us; /* of the sync jobs that ended lately; 0: not known */
     double async_share; /* of the jobs that were claimed lately: 0..1 */
@@ -43,9 +53,9 @@ struct claims {
 /* One claim under way. */
 struct claim {
     struct db_value values[CLAIM_PARAMS];
-    struct db_call call;     /* of job_claim.sql; points at values */
-    struct buf lows, queues; /* the texts of values */
-    int n;
+    struct db_call call; /* of job_claim.sql or job_claim_of.sql; points at values */
+    struct buf lows, queues, tasks; /* the texts of values */
+    struct claim_wish wish;
     bool full; /* it looks from the start, not from the marks */
     int64_t worker_id, began_us;
 };
@@ -54,9 +64,8 @@ struct claim {
 void claims_wake(struct claims *c);
 /* The same where its time has come. */
 void claims_wake_if_due(struct claims *c);
-/* How many to claim, 0: none now; out_sure: how many of them start at once. */
-int claims_size(const struct claims *c, const struct claims_local *local, int *out_sure);
-void claims_prepare(struct claims *c, int n, int sure, struct claim *out);
+struct claim_wish claims_wish(const struct claims *c, const struct claims_local *local);
+void claims_prepare(struct claims *c, const struct claim_wish *wish, struct claim *out);
 void claim_release(struct claim *claim);
 /* Makes jobs of the rows, watched for aborts, in out_jobs. woken: somebody said that
  * there are jobs since the claim was prepared. */
@@ -66,6 +75,6 @@ void claims_take(struct claims *c, const struct claim *claim, const struct db_ro
 void claims_learn(struct claims *c, const struct job *job);
 void claims_learn_late(struct claims *c);
 /* When there may be something to claim without anybody saying so, by clock_ms(). */
-int64_t claims_next_ms(const struct claims *c);
+int64_t claims_next_ms(const struct claims *c, const struct claims_local *local);
 
 #endif

@@ -214,27 +214,27 @@ static void write_and_claim(struct dispatcher *d)
 {
     struct ends_answer answers[ENDS_MOST];
     struct db_rows claimed = {.count = 0};
-    CLEANUP(claim_release) struct claim claim = {.lows = BUF_INIT, .queues = BUF_INIT};
+    CLEANUP(claim_release)
+    struct claim claim = {.lows = BUF_INIT, .queues = BUF_INIT, .tasks = BUF_INIT};
 
     monitor_lock(&d->monitor);
     unsigned wakes = d->wakes;
     struct claims_local local = d->local;
-    int sure;
     monitor_unlock(&d->monitor);
-    int n = claims_size(&d->claims, &local, &sure);
-    if (n > 0)
-        claims_prepare(&d->claims, n, sure, &claim);
+    struct claim_wish wish = claims_wish(&d->claims, &local);
+    if (wish.n > 0)
+        claims_prepare(&d->claims, &wish, &claim);
     else if (d->writing.n == 0)
         return;
-    enum err e = ends_write(d->link.db, &d->writing, n > 0 ? &claim.call : NULL, &claimed,
-                            answers);
+    enum err e = ends_write(d->link.db, &d->writing, wish.n > 0 ? &claim.call : NULL,
+                            &claimed, answers);
     if (e != ERR_OK) {
         on_refusal(d, e);
         return;
     }
     link_works(&d->link);
     settle(d, &d->writing, answers);
-    if (n > 0)
+    if (wish.n > 0)
         take_claim(d, &claim, &claimed, wakes);
     db_rows_free(&claimed);
 }
@@ -291,7 +291,7 @@ static int64_t earlier(int64_t a, int64_t b)
 static int64_t next_look_ms(struct dispatcher *d)
 {
     const struct config *config = d->node->options.config;
-    int64_t at_ms = claims_next_ms(&d->claims);
+    int64_t at_ms = claims_next_ms(&d->claims, &d->local);
 
     if (d->link.db == NULL)
         return d->link.next_try_ms;
@@ -311,11 +311,9 @@ static bool has_news(const struct dispatcher *d, unsigned wakes)
 /* Sleeps until there is something to do. */
 static void wait_for_news(struct dispatcher *d)
 {
-    int sure;
-
     monitor_lock(&d->monitor);
     bool busy = d->link.db != NULL &&
-                (d->writing.n > 0 || claims_size(&d->claims, &d->local, &sure) > 0);
+                (d->writing.n > 0 || claims_wish(&d->claims, &d->local).n > 0);
     while (!busy && !has_news(d, d->seen_wakes)) {
         if (!monitor_wait(&d->monitor, next_look_ms(d)))
             break;

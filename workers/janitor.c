@@ -10,6 +10,7 @@
 #include "server/core/log.h"
 #include "server/core/monitor.h"
 #include "workers/limits.h"
+#include "workers/orders.h"
 #include "workers/parts.h"
 
 #include <inttypes.h>
@@ -22,12 +23,13 @@
 enum {
     SETTLE_MS = 5000,
     PARTITIONS_MS = 60000,
+    WATCH_MS = 500,
     DUE_MOST = 1000,
     REAP_MOST = 100,
     NAME_BYTES = 128,
 };
 
-enum chore { HEARTBEAT, ABORTS, DUE, EXPIRE, TIMEOUTS, REAP, PARTITIONS, CHORES };
+enum chore { HEARTBEAT, ABORTS, DUE, EXPIRE, TIMEOUTS, REAP, PARTITIONS, WATCH, CHORES };
 
 struct janitor {
     struct node *node;
@@ -135,29 +137,6 @@ static void heartbeat(struct janitor *j)
 
 /* -- aborts -------------------------------------------------------------------------- */
 
-/* The columns of abort_poll.sql. */
-enum { POLL_JOB, POLL_ATTEMPT, POLL_N, POLL_CAUSE, POLL_REASON, POLL_ACTOR, POLL_GRACE };
-
-static enum abort_cause cause_of(const char *word)
-{
-    static const char *const words[] = {
-        [ABORT_USER] = "user",
-        [ABORT_TIMEOUT] = "timeout",
-        [ABORT_DEADLINE] = "deadline",
-        [ABORT_SHUTDOWN] = "shutdown",
-        [ABORT_SUPERSEDED] = "superseded",
-        [ABORT_PARENT] = "parent",
-        [ABORT_WORKER_LOST] = "worker_lost",
-        [ABORT_ADMIN] = "admin",
-    };
-
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        if (strcmp(words[i], word) == 0)
-            return (enum abort_cause)i;
-    }
-    return ABORT_USER;
-}
-
 static void poll_aborts(struct janitor *j)
 {
     int64_t worker_id = atomic_load(&j->node->worker_id);
@@ -169,16 +148,7 @@ static void poll_aborts(struct janitor *j)
     if (worker_id == 0 || !ask(j, SQL_abort_poll, values, &rows))
         return;
     for (int i = 0; i < rows.count; i++) {
-        struct abort_order order = {
-            .job_id = row_int(&rows, i, POLL_JOB),
-            .worker_id = worker_id,
-            .attempt = (int)row_int(&rows, i, POLL_ATTEMPT),
-            .cause = cause_of(row_text(&rows, i, POLL_CAUSE)),
-            .reason = row_text(&rows, i, POLL_REASON),
-            .actor = row_text(&rows, i, POLL_ACTOR),
-            .grace_ms =
-                row_is_null(&rows, i, POLL_GRACE) ? -1 : row_int(&rows, i, POLL_GRACE),
-        };
+        struct abort_order order = order_of_row(&rows, i, worker_id);
         node_deliver(j->node, &order);
     }
     db_rows_free(&rows);
@@ -258,13 +228,20 @@ static void make_partitions(struct janitor *j)
     db_rows_free(&rows);
 }
 
+static void watch(struct janitor *j)
+{
+    j->at_ms[WATCH] = clock_ms() + WATCH_MS;
+    neglect_look(j->node);
+}
+
 static void (*const chores[CHORES])(struct janitor *) = {[HEARTBEAT] = heartbeat,
                                                          [ABORTS] = poll_aborts,
                                                          [DUE] = move_due,
                                                          [EXPIRE] = expire,
                                                          [TIMEOUTS] = abort_late,
                                                          [REAP] = reap,
-                                                         [PARTITIONS] = make_partitions};
+                                                         [PARTITIONS] = make_partitions,
+                                                         [WATCH] = watch};
 
 /* -- the thread ---------------------------------------------------------------------- */
 
@@ -277,10 +254,10 @@ static void begin_anew(struct janitor *j)
     j->at_ms[REAP] = clock_ms() + settle_ms;
 }
 
-/* Aborts are looked for only while there is a job to abort. */
+/* Aborts and tasks are looked at only while there is a job to abort. */
 static bool is_wanted(struct janitor *j, enum chore chore)
 {
-    if (chore != ABORTS)
+    if (chore != ABORTS && chore != WATCH)
         return true;
     struct pool_count count = runs_count(j->node);
     return count.running + count.waiting > 0;

@@ -76,7 +76,11 @@ enum err node_open(const struct node_options *options, struct node **out_node,
     if (node == NULL)
         return ERR_NO_MEMORY;
     node->options = *options;
-    enum err e = open_parts(node);
+    size_t n_tasks = 0;
+    while (options->tasks[n_tasks] != NULL)
+        n_tasks++;
+    node->tallies = calloc(n_tasks + 1, sizeof *node->tallies);
+    enum err e = node->tallies != NULL ? open_parts(node) : ERR_NO_MEMORY;
     if (e == ERR_OK)
         *out_node = node;
     else
@@ -156,6 +160,28 @@ void node_status(struct node *node, struct node_status *out)
     };
 }
 
+struct task_tally *node_tally(const struct node *node, const struct task *task)
+{
+    const struct task *const *tasks = node->options.tasks;
+
+    for (size_t i = 0; tasks[i] != NULL; i++) {
+        if (tasks[i] == task)
+            return &node->tallies[i];
+    }
+    return NULL;
+}
+
+struct task_counts node_task_counts(const struct node *node, const struct task *task)
+{
+    const struct task_tally *t = node_tally(node, task);
+    struct task_counts counts = {.stalls = 0};
+
+    if (t != NULL)
+        counts = (struct task_counts){.stalls = atomic_load(&t->stalls),
+                                      .ignored = atomic_load(&t->ignored)};
+    return counts;
+}
+
 /* -- stop ---------------------------------------------------------------------------- */
 
 void node_drain(struct node *node)
@@ -211,6 +237,7 @@ int node_close(struct node *node)
     progress_board_free(node->progress);
     timeouts_free(node->timeouts);
     abort_table_free(node->aborts);
+    free(node->tallies);
     free(node);
     return 0;
 }

@@ -44,6 +44,8 @@ struct abort_order {
     enum abort_cause cause;
     const char *reason, *actor; /* copied */
     int64_t grace_ms;           /* < 0: the task's own */
+    int requests;               /* how often it was asked for, where that is known */
+    bool again;                 /* a further request, whatever was asked before */
 };
 void node_abort(struct node *node, const struct abort_order *order);
 
@@ -58,6 +60,13 @@ struct node_status {
     int64_t stale_writes, rescued;
 };
 void node_status(struct node *node, struct node_status *out);
+
+/* What tasks do that they should not, since the start of this node. */
+struct task_counts {
+    int64_t stalls;  /* ran for more than 0.1 s on the loop without an await */
+    int64_t ignored; /* did not look for 5 s whether they were to abort */
+};
+struct task_counts node_task_counts(const struct node *node, const struct task *task);
 
 /* SIGTERM: stop claiming, give back what has not started, go on with what runs. */
 void node_drain(struct node *node);

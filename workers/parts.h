@@ -36,7 +36,15 @@ struct node {
     _Atomic int64_t sure_until_ms;
     atomic_bool draining;
     _Atomic int64_t stale_writes, rescued;
+    struct task_tally *tallies; /* one for each of options.tasks */
 };
+
+/* The same as struct task_counts, while it is counted. */
+struct task_tally {
+    _Atomic int64_t stalls, ignored;
+};
+/* NULL for a task that is not one of the node's. */
+struct task_tally *node_tally(const struct node *node, const struct task *task);
 
 /* -- pool: threads that run jobs ----------------------------------------------------- */
 
@@ -68,6 +76,8 @@ struct job *async_take_out(struct async *a, int64_t job_id);
 void async_take_waiting(struct async *a, int64_t claimed_before_us, struct job_list *out);
 struct pool_count async_count(struct async *a);
 void async_poke(struct async *a);
+/* Names a task that has the loop for itself for too long, and is not back yet. */
+void async_watch(struct async *a);
 bool async_close(struct async *a);
 void async_free(struct async *a);
 
@@ -82,6 +92,10 @@ struct pool_count runs_count(struct node *node);
 void runs_poke(struct node *node);
 /* False while it drains, or may have lost its jobs. */
 bool runs_may_start(const struct node *node);
+
+/* Names tasks that have not looked at their abort for 5 s, or keep the loop. From time to
+ * time, while there are jobs. */
+void neglect_look(struct node *node);
 
 /* -- dispatcher: claims and writes ends ---------------------------------------------- */
 

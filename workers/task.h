@@ -121,10 +121,10 @@ enum abort_cause {
 
 struct abort_info {
     enum abort_cause cause;
-    const char *reason; /* as the caller gave it, or "" */
-    const char *actor;  /* or "" */
-    int64_t
-        grace_left_ms; /* until the escalation; never below 0; INT64_MAX: no escalation */
+    const char *reason;       /* as the caller gave it, or "" */
+    const char *actor;        /* or "" */
+    int64_t grace_left_ms;    /* until the kill, or an async task's second cancel; never
+                               * below 0;    INT64_MAX: nothing follows */
     int64_t since_request_ms; /* since this node learned of it */
 };
 

@@ -107,6 +107,7 @@ CREATE TABLE belay.cancellations (
   stopped_at timestamptz,
   outcome text,
   message text,
+  requests int NOT NULL DEFAULT 1, -- how often it was asked for while it was open
   PRIMARY KEY (job_id, n)
 );
 CREATE INDEX cancellations_open ON belay.cancellations (worker_id) WHERE stopped_at IS NULL;

@@ -43,7 +43,31 @@ BEGIN
   RETURN tids;
 END $$;
 
-CREATE FUNCTION belay.claim(p_worker bigint, p_n int, p_sure int, p_queues text[], p_lows json)
+-- The same for jobs of these tasks only, or, not p_of, of all others: for a worker that has no room for the rest. It looks past
+-- 2,000 jobs at most, because each has to be looked at: what stands behind more of the wrong kind waits.
+CREATE FUNCTION belay.pick_of(p_n int, p_queues text[], p_tasks text[], p_of boolean) RETURNS tid[] LANGUAGE plpgsql AS $$
+DECLARE
+  tids tid[];
+  task_ids int[] := ARRAY(SELECT t.id FROM belay.tasks t WHERE t.name = ANY (p_tasks));
+BEGIN
+  IF p_queues IS NULL THEN
+    tids := ARRAY(SELECT x.at FROM (SELECT r.ctid AS at, r.priority, r.id FROM belay.ready r
+                                    ORDER BY r.priority DESC, r.id LIMIT 2000) x
+                  CROSS JOIN LATERAL (SELECT j.task_id FROM belay.jobs j WHERE j.id = x.id OFFSET 0) j
+                  WHERE (j.task_id = ANY (task_ids)) = p_of ORDER BY x.priority DESC, x.id LIMIT p_n);
+  ELSE
+    tids := ARRAY(SELECT x.at FROM belay.queues q
+                  CROSS JOIN LATERAL (SELECT r.ctid AS at, r.priority, r.id FROM belay.ready r WHERE r.queue_id = q.id
+                                      ORDER BY r.priority DESC, r.id LIMIT 2000) x
+                  CROSS JOIN LATERAL (SELECT j.task_id FROM belay.jobs j WHERE j.id = x.id OFFSET 0) j
+                  WHERE q.name = ANY (p_queues) AND (j.task_id = ANY (task_ids)) = p_of
+                  ORDER BY x.priority DESC, x.id LIMIT p_n);
+  END IF;
+  RETURN ARRAY(SELECT r.ctid FROM belay.ready r WHERE r.ctid = ANY (tids) FOR UPDATE SKIP LOCKED);
+END $$;
+
+CREATE FUNCTION belay.claim(p_worker bigint, p_n int, p_sure int, p_queues text[], p_lows json,
+                            p_tasks text[] DEFAULT NULL, p_of boolean DEFAULT true)
 RETURNS TABLE (id bigint, lease bigint, queue text, task text, priority int, attempt int, counted int, max_attempts int,
                args json, has_lock boolean, timeout_ms int)
 LANGUAGE plpgsql AS $$
@@ -54,7 +78,11 @@ BEGIN
   IF NOT EXISTS (SELECT FROM belay.workers w WHERE w.id = p_worker AND w.gone_at IS NULL) THEN
     RETURN; -- given up: what it claimed would be taken away at once
   END IF;
-  tids := belay.pick(p_n, p_queues, p_lows);
+  IF p_tasks IS NULL THEN
+    tids := belay.pick(p_n, p_queues, p_lows);
+  ELSE
+    tids := belay.pick_of(p_n, p_queues, p_tasks, p_of);
+  END IF;
   IF tids = '{}' THEN
     RETURN;
   END IF;

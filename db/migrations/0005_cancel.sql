@@ -132,6 +132,7 @@ BEGIN
       reason = CASE x.cause WHEN 'timeout' THEN p_reason ELSE x.reason END,
       actor = CASE x.cause WHEN 'timeout' THEN p_actor ELSE x.actor END,
       delete_requested = x.delete_requested OR p_delete,
+      requests = x.requests + 1,
       grace_seconds = least(x.grace_seconds, p_grace),
       force_at = least(x.force_at, clock_timestamp() + p_grace * interval '1 second')
   WHERE x.job_id = p_id AND x.stopped_at IS NULL RETURNING * INTO c;
@@ -230,7 +231,7 @@ BEGIN
   k AS MATERIALIZED ( -- the receipt as a whole row, so that the answer need not be joined with what was inserted
     SELECT g.*, ROW(g.id, coalesce((SELECT max(x.n) FROM belay.cancellations x WHERE x.job_id = g.id), 0) + 1, NULL, NULL,
                     NULL, g.cause, g.reason, g.actor, g.abort, false, NULL, g.now, NULL, NULL, NULL, g.now, 'cancelled',
-                    NULL)::belay.cancellations AS receipt FROM g),
+                    NULL, 1)::belay.cancellations AS receipt FROM g),
   c AS (INSERT INTO belay.cancellations SELECT (k.receipt).* FROM k),
   t AS (SELECT k.ord, k.receipt, q.name AS queue,
                belay.job_text(k.id, q.name, t.name, k.priority, k.args, 'cancelled', k.attempts, k.max_attempts, NULL,

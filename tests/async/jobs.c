@@ -73,6 +73,43 @@ static enum job_result async_family(struct job_ctx *ctx)
     return job_ok(ctx);
 }
 
+/* Goes on after the first cancel, and stops at the second. */
+static enum job_result async_stubborn(struct job_ctx *ctx)
+{
+    while (await_sleep(ctx, INT64_MAX, JOB_FOREVER) != JOB_CANCELLED)
+        ;
+    atomic_fetch_add(&events, 1);
+    int64_t began_ms = clock_ms();
+    while (await_sleep(ctx, INT64_MAX, JOB_FOREVER) != JOB_CANCELLED)
+        ;
+    return job_aborted(ctx, "%s", clock_ms() - began_ms >= 900 ? "late" : "soon");
+}
+
+/* Three polls read its request again before it ends. */
+static enum job_result async_swallow_long(struct job_ctx *ctx)
+{
+    if (await_sleep(ctx, INT64_MAX, JOB_FOREVER) != JOB_CANCELLED)
+        return job_failed(ctx, "no_cancel", "it was woken by something else");
+    if (await_sleep(ctx, 3500, JOB_FOREVER) != JOB_OK)
+        return job_failed(ctx, "cancelled_twice", "a swallowed cancel came again");
+    return job_ok(ctx);
+}
+
+static enum job_result async_block(struct job_ctx *ctx)
+{
+    sleep_ms(150);
+    if (await_sleep(ctx, 1, JOB_FOREVER) != JOB_OK)
+        return job_failed(ctx, "cancelled", "nobody asked");
+    sleep_ms(1300); /* long enough to be named while it lasts */
+    return job_ok(ctx);
+}
+
+static enum job_result sync_deaf(struct job_ctx *ctx)
+{
+    sleep_ms(6500);
+    return job_ok(ctx);
+}
+
 static enum job_result sync_defer(struct job_ctx *ctx)
 {
     static const int one = 1;
@@ -95,10 +132,21 @@ static enum job_result sync_wait(struct job_ctx *ctx)
         .name = #function, .kind = of_kind, .run = function                              \
     }
 static const struct task all[] = {
-    TASK(async_quick, TASK_ASYNC),   TASK(async_wait, TASK_ASYNC),
-    TASK(async_swallow, TASK_ASYNC), TASK(async_fail, TASK_ASYNC),
-    TASK(async_family, TASK_ASYNC),  TASK(sync_defer, TASK_SYNC),
+    TASK(async_quick, TASK_ASYNC),
+    TASK(async_wait, TASK_ASYNC),
+    TASK(async_swallow, TASK_ASYNC),
+    TASK(async_fail, TASK_ASYNC),
+    TASK(async_family, TASK_ASYNC),
+    TASK(sync_defer, TASK_SYNC),
     TASK(sync_wait, TASK_SYNC),
+    TASK(async_stubborn, TASK_ASYNC),
+    TASK(async_swallow_long, TASK_ASYNC),
+    TASK(async_block, TASK_ASYNC),
+    TASK(sync_deaf, TASK_SYNC),
+    {.name = "async_graceless",
+     .kind = TASK_ASYNC,
+     .run = async_stubborn,
+     .grace_seconds = 1},
 };
 static const struct task *tasks[sizeof all / sizeof *all + 1];
 
@@ -229,6 +277,60 @@ Test(jobs, an_abort_means_no_retry_of_an_async_job_that_fails)
     cr_expect_str_eq(receipt(id, "outcome"), "failed");
 }
 
+Test(jobs, a_further_request_cancels_once_more)
+{
+    int64_t id = enqueue("async_stubborn");
+
+    ask(id);
+    wait_until(atomic_load(&events) == 1);
+    ask(id);
+    wait_for(id, "aborted");
+    cr_expect_str_eq(receipt(id, "requests"), "2");
+}
+
+Test(jobs, the_end_of_the_grace_cancels_once_more)
+{
+    int64_t id = enqueue("async_graceless");
+
+    ask(id);
+    wait_for(id, "aborted");
+    cr_expect_str_eq(receipt(id, "message"), "late");
+}
+
+Test(jobs, a_request_that_is_read_again_is_no_further_one)
+{
+    int64_t id = enqueue("async_swallow_long");
+
+    ask(id);
+    wait_for(id, "succeeded");
+}
+
+/* -- what tasks should not do -------------------------------------------------------- */
+
+static struct task_counts counts_of(const char *task)
+{
+    return node_task_counts(node, node_task(node, task));
+}
+
+Test(jobs, a_task_that_keeps_the_loop_is_counted_once_a_stall)
+{
+    wait_for(enqueue("async_block"), "succeeded");
+    cr_expect_eq(counts_of("async_block").stalls, 2);
+    cr_expect_eq(counts_of("async_wait").stalls, 0);
+}
+
+Test(jobs, a_task_that_does_not_look_at_its_abort_is_counted_once)
+{
+    int64_t id = enqueue("sync_deaf"), good = enqueue("async_wait");
+
+    ask(good);
+    ask(id);
+    wait_for(id, "succeeded");
+    cr_expect_str_eq(receipt(id, "outcome"), "completed");
+    cr_expect_eq(counts_of("sync_deaf").ignored, 1);
+    cr_expect_eq(counts_of("async_wait").ignored, 0);
+}
+
 /* -- children and what was deferred -------------------------------------------------- */
 
 Test(jobs, a_job_ends_after_its_children_and_what_it_deferred)
@@ -261,9 +363,7 @@ Test(jobs, async_jobs_run_up_to_their_limit_and_the_rest_is_left_to_others)
 
 Test(jobs, async_jobs_start_although_all_threads_are_busy)
 {
-    wait_for(enqueue("async_quick"), "succeeded"); /* it knows that there are such */
-    for (int i = 0; i < 3; i++)
-        enqueue("sync_wait");
+    enqueue_many("sync_wait", 100);
     wait_for(enqueue("async_quick"), "succeeded");
 }
 
@@ -271,7 +371,7 @@ Test(jobs, sync_jobs_start_although_the_loop_is_full)
 {
     struct node_status status;
 
-    enqueue_many("async_wait", 52);
+    enqueue_many("async_wait", 500);
     wait_until((node_status(node, &status), status.running) == 50);
     wait_for(enqueue("sync_defer"), "succeeded");
 }

@@ -7,12 +7,14 @@
  * lock, and the loop is woken, which takes the whole list and cancels. */
 #include "server/core/clock.h"
 #include "server/core/config.h"
+#include "server/core/log.h"
 #include "server/core/monitor.h"
 #include "workers/async/scope.h"
 #include "workers/context.h"
 #include "workers/parts.h"
 #include "workers/runner.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -27,7 +29,8 @@ struct async_job {
     struct abort_cell cell;
     struct abort_slot slot;
     struct async_job *next_told;
-    atomic_bool told; /* it is in the list of those */
+    atomic_bool told;      /* it is in the list of those */
+    struct deadline grace; /* its end, when a task that goes on is cancelled once more */
     enum job_result result;
 };
 
@@ -41,6 +44,7 @@ struct async {
     bool stopping;           /* under monitor */
     _Atomic(struct async_job *) told;
     struct loop loop;
+    _Atomic int64_t named_us; /* the beginning of the last stall that was named */
 };
 
 /* -- aborts -------------------------------------------------------------------------- */
@@ -59,6 +63,30 @@ static void on_told(struct abort_slot *slot)
     loop_poke(&a->loop);
 }
 
+static void on_grace(struct deadline *d)
+{
+    struct async_job *aj =
+        (struct async_job *)(void *)((char *)d - offsetof(struct async_job, grace));
+
+    scope_cancel(&aj->scope);
+}
+
+/* Cancels it now, and once more at the end of its grace. */
+static void cancel(struct async *a, struct async_job *aj)
+{
+    struct abort_info info;
+
+    if (aj->scope.main == NULL)
+        return;
+    scope_cancel(&aj->scope);
+    if (!job_abort_info(&aj->ctx, &info) || info.grace_left_ms == INT64_MAX ||
+        info.grace_left_ms == 0)
+        return;
+    aj->grace.due = on_grace;
+    (void)deadline_set(&a->loop.deadlines, &aj->grace,
+                       clock_us() + info.grace_left_ms * US_PER_MS);
+}
+
 static void cancel_told(struct async *a)
 {
     struct async_job *aj = atomic_exchange(&a->told, NULL);
@@ -66,7 +94,7 @@ static void cancel_told(struct async *a)
     while (aj != NULL) {
         struct async_job *next = aj->next_told;
         atomic_store(&aj->told, false);
-        scope_cancel(&aj->scope);
+        cancel(a, aj);
         aj = next;
     }
 }
@@ -104,6 +132,7 @@ static void finish(struct async_job *aj)
     struct async *a = aj->async;
     struct job *job = aj->ctx.job;
 
+    deadline_clear(&a->loop.deadlines, &aj->grace);
     run_end(&aj->ctx, aj->result);
     cancel_told(a); /* from here on nobody tells it, and it is in no list */
     if (aj->slot.fd >= 0)
@@ -149,6 +178,36 @@ static void start(struct async *a, struct job *job)
         aj->result = job_failed(&aj->ctx, "no_memory", "there is no memory for a stack");
         finish(aj);
     }
+}
+
+/* -- stalls -------------------------------------------------------------------------- */
+
+static void name_stall(struct async *a, const char *task, int64_t since_us, bool over)
+{
+    struct task_tally *tally = node_tally(a->node, node_task(a->node, task));
+
+    if (atomic_exchange(&a->named_us, since_us) == since_us)
+        return; /* it was named while it lasted */
+    if (tally != NULL)
+        atomic_fetch_add(&tally->stalls, 1);
+    log_warn("async_stall", "task=%s ms=%" PRId64 " over=%s hint=%s", task,
+             (clock_us() - since_us) / US_PER_MS, over ? "true" : "false",
+             log_quoted("it has kept all async jobs waiting: it needs await_blocking()"));
+}
+
+static void on_stall(struct loop *loop, const struct scope *scope, int64_t since_us)
+{
+    name_stall(loop->arg, scope->name, since_us, true);
+}
+
+void async_watch(struct async *a)
+{
+    int64_t since_us = atomic_load(&a->loop.running_since_us);
+    const char *name = atomic_load(&a->loop.running_name);
+
+    if (since_us != 0 && clock_us() - since_us > STALL_US &&
+        atomic_load(&a->loop.running_since_us) == since_us)
+        name_stall(a, name, since_us, false);
 }
 
 /* -- the thread ---------------------------------------------------------------------- */
@@ -206,6 +265,7 @@ enum err async_open(struct node *node, struct async **out_async)
     if (loop_init(&a->loop) != ERR_OK)
         return ERR_NO_MEMORY;
     a->loop.on_poke = on_poke;
+    a->loop.on_stall = on_stall;
     a->loop.arg = a;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, THREAD_STACK_BYTES);

@@ -232,9 +232,8 @@ static void resume(struct loop *loop, struct coroutine *co)
                   log_quoted("a task has used more than its stack of 64 KiB"));
         abort();
     }
-    int64_t took_us = clock_us() - began_us;
-    if (took_us > STALL_US && loop->on_stall != NULL)
-        loop->on_stall(loop, co->body.scope, took_us);
+    if (clock_us() - began_us > STALL_US && loop->on_stall != NULL)
+        loop->on_stall(loop, co->body.scope, began_us);
     if (co->state == ENDED)
         end(co);
 }

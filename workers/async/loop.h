@@ -54,7 +54,7 @@ struct loop {
     struct deadlines deadlines;
     /* Called by loop_poke(), and after a coroutine has run for longer than STALL_US. */
     void (*on_poke)(struct loop *loop);
-    void (*on_stall)(struct loop *loop, struct scope *scope, int64_t us);
+    void (*on_stall)(struct loop *loop, const struct scope *scope, int64_t since_us);
     void *arg;
     bool stopping; /* loop_run() returns when no coroutine is left */
     /* Calls on libuv's threads that may outlive their await, or their job. */
