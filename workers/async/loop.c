@@ -10,6 +10,7 @@
 
 #include "server/core/clock.h"
 #include "server/core/log.h"
+#include "workers/async/overflow.h"
 #include "workers/async/stacks.h"
 #include "workers/async/switch.h"
 
@@ -287,6 +288,7 @@ static void on_timer(uv_timer_t *timer)
 
 void loop_run(struct loop *loop)
 {
+    overflow_watch(loop);
     run_ready(loop);
     while (!loop->stopping || loop->n_coroutines > 0) {
         set_timer(loop);
