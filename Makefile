@@ -13,7 +13,7 @@ OUT := $(BUILD)$(VARIANT:%=/%)
 DEPS_BUILD := gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libpq-dev libuv1-dev \
               libcurl4-openssl-dev libsodium-dev libcyaml-dev libyaml-dev
 DEPS := $(DEPS_BUILD) postgresql curl jq
-DEPS_TEST := $(DEPS) libcriterion-dev git procps g++
+DEPS_TEST := $(DEPS) libcriterion-dev git procps g++ python3
 DEPS_CHECK := $(DEPS_TEST) clang libclang-rt-dev clang-format clang-tidy cppcheck pmccabe
 
 PACKAGES := libmicrohttpd jansson libpq libuv libcurl libsodium libcyaml yaml-0.1

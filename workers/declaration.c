@@ -10,6 +10,8 @@
 #include "server/core/cleanup.h"
 #include "workers/arguments.h"
 #include "workers/declaration_base.h"
+#include "workers/declaration_schema.h"
+#include "workers/endpoint.h"
 
 #include <cyaml/cyaml.h>
 #include <errno.h>
@@ -19,112 +21,10 @@
 
 enum {
     FILE_MAX_BYTES = 1024 * 1024,
-    NAME_MAX_BYTES = 128,
     SECONDS_MAX = 86400,
     TIMEOUT_MAX = 7 * SECONDS_MAX,
     ATTEMPTS_MAX = 1000
 };
-
-/* What is right for a key; shown when it is wrong. */
-static const struct {
-    const char *key, *right;
-} right_values[] = {
-    {"commands", "a list, each with at least name: and command:"},
-    {"name", "1 to 128 of the characters A-Z a-z 0-9 _ . : -"},
-    {"description", "one line of text"},
-    {"command", "the list of the program and its arguments, as in [/usr/bin/wc, -w, "
-                "\"{{args.path}}\"]; quote what holds {{ }}"},
-    {"stdin", "args (the job's args as JSON) or none"},
-    {"env", "a list of NAME=value, or NAME to pass on what Belay has"},
-    {"directory", "the path of a directory"},
-    {"grace_seconds", "a whole number from 1 to 86400"},
-    {"max_attempts", "a whole number from 1 to 1000"},
-    {"retry_seconds", "a whole number from 1 to 86400"},
-    {"timeout_seconds", "a whole number from 1 to 604800"},
-    {"allow_dash", "true or false"},
-    {"args", "a list, each with at least name:"},
-    {"type", "string, number, integer or boolean"},
-    {"required", "true or false"},
-    {"pattern", "an extended regular expression for the whole value"},
-    {"default", "text"},
-};
-
-#define COMMAND_KEYS                                                                     \
-    "name, description, command, stdin, env, directory, grace_seconds, max_attempts, "   \
-    "retry_seconds, timeout_seconds, allow_dash, args"
-#define ARGUMENT_KEYS "name, type, required, pattern, default"
-
-/* -- schema ------------------------------------------------------------------------- */
-
-static const cyaml_strval_t truths[] = {{"false", 0}, {"no", 0}, {"true", 1}, {"yes", 1}};
-static const cyaml_strval_t stdins[] = {{"args", STDIN_ARGS}, {"none", STDIN_NONE}};
-static const cyaml_strval_t types[] = {{"string", ARGUMENT_STRING},
-                                       {"number", ARGUMENT_NUMBER},
-                                       {"integer", ARGUMENT_INTEGER},
-                                       {"boolean", ARGUMENT_BOOLEAN}};
-
-#define MUST         CYAML_FLAG_POINTER
-#define MAY          (CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL)
-#define MAY_PLAIN    (CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT)
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-static const cyaml_schema_value_t text_value = {
-    CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED)};
-
-static const cyaml_schema_field_t argument_fields[] = {
-    CYAML_FIELD_STRING_PTR("name", MUST, struct declared_argument, name, 1,
-                           NAME_MAX_BYTES),
-    CYAML_FIELD_ENUM("type", MAY_PLAIN, struct declared_argument, type, types,
-                     COUNT(types)),
-    CYAML_FIELD_ENUM("required", MAY_PLAIN, struct declared_argument, required, truths,
-                     COUNT(truths)),
-    CYAML_FIELD_STRING_PTR("pattern", MAY, struct declared_argument, pattern, 1,
-                           CYAML_UNLIMITED),
-    CYAML_FIELD_STRING_PTR("default", MAY, struct declared_argument, fallback, 0,
-                           CYAML_UNLIMITED),
-    CYAML_FIELD_END,
-};
-static const cyaml_schema_value_t argument_value = {
-    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct declared_argument, argument_fields)};
-
-static const cyaml_schema_field_t command_fields[] = {
-    CYAML_FIELD_STRING_PTR("name", MUST, struct declaration, name, 1, NAME_MAX_BYTES),
-    CYAML_FIELD_STRING_PTR("description", MAY, struct declaration, description, 0,
-                           CYAML_UNLIMITED),
-    CYAML_FIELD_SEQUENCE("command", MUST, struct declaration, command, &text_value, 1,
-                         1024),
-    CYAML_FIELD_ENUM("stdin", MAY_PLAIN, struct declaration, stdin_from, stdins,
-                     COUNT(stdins)),
-    CYAML_FIELD_SEQUENCE("env", MAY, struct declaration, env, &text_value, 0, 1024),
-    CYAML_FIELD_STRING_PTR("directory", MAY, struct declaration, directory, 1,
-                           CYAML_UNLIMITED),
-    CYAML_FIELD_INT("grace_seconds", CYAML_FLAG_OPTIONAL, struct declaration,
-                    grace_seconds),
-    CYAML_FIELD_INT("max_attempts", CYAML_FLAG_OPTIONAL, struct declaration,
-                    max_attempts),
-    CYAML_FIELD_INT("retry_seconds", CYAML_FLAG_OPTIONAL, struct declaration,
-                    retry_seconds),
-    CYAML_FIELD_INT("timeout_seconds", CYAML_FLAG_OPTIONAL, struct declaration,
-                    timeout_seconds),
-    CYAML_FIELD_ENUM("allow_dash", MAY_PLAIN, struct declaration, allow_dash, truths,
-                     COUNT(truths)),
-    CYAML_FIELD_SEQUENCE("args", MAY, struct declaration, args, &argument_value, 0, 256),
-    CYAML_FIELD_END,
-};
-static const cyaml_schema_value_t command_value = {
-    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct declaration, command_fields)};
-
-static const cyaml_schema_field_t file_fields[] = {
-    CYAML_FIELD_SEQUENCE("commands", MAY, struct declarations, commands, &command_value,
-                         0, 10000),
-#define SETTING(field, type, flag, env, key, def, least, most, help)                     \
-    CYAML_FIELD_IGNORE(key, CYAML_FLAG_OPTIONAL),
-#include "server/core/config.def"
-#undef SETTING
-    CYAML_FIELD_END,
-};
-static const cyaml_schema_value_t file_value = {
-    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct declarations, file_fields)};
 
 /* -- reading ------------------------------------------------------------------------ */
 
@@ -132,6 +32,7 @@ static const cyaml_schema_value_t file_value = {
 struct complaint {
     char what[256];  /* "Unexpected key: prot" */
     char key[128];   /* of the innermost mapping field, or "" */
+    char list[128];  /* of the outermost */
     int line, depth; /* depth: places around it */
 };
 
@@ -154,8 +55,11 @@ static void take_log_line(cyaml_log_t level, void *arg, const char *format, va_l
     if (c->line == 0)
         c->line = (int)strtol(at + 7, NULL, 10);
     at = strstr(line, "mapping field '");
-    if (at != NULL && c->key[0] == '\0')
-        snprintf(c->key, sizeof c->key, "%.*s", (int)strcspn(at + 15, "'"), at + 15);
+    if (at == NULL)
+        return;
+    snprintf(c->list, sizeof c->list, "%.*s", (int)strcspn(at + 15, "'"), at + 15);
+    if (c->key[0] == '\0')
+        snprintf(c->key, sizeof c->key, "%s", c->list);
 }
 
 /* libcyaml gives the line before an unknown key: looks for the key from there on. */
@@ -184,17 +88,14 @@ static void explain(const char *file, const char *text, const struct complaint *
         const char *key = c->what + sizeof unknown - 1;
         buf_addf(why, "%s:%d: unknown key %s; the keys here are %s", file,
                  line_of_key(text, key, c->line), key,
-                 c->depth <= 1   ? "commands and the settings of docs/configuration.md"
-                 : c->depth <= 3 ? COMMAND_KEYS
-                                 : ARGUMENT_KEYS);
+                 declaration_keys(c->list, c->depth));
         return;
     }
     buf_addf(why, "%s:%d: %s%s%s", file, c->line, c->key, c->key[0] != '\0' ? ": " : "",
              c->what[0] != '\0' ? c->what : "not YAML");
-    for (size_t i = 0; i < COUNT(right_values); i++) {
-        if (strcmp(right_values[i].key, c->key) == 0)
-            buf_addf(why, "; it should be %s", right_values[i].right);
-    }
+    const char *right = declaration_right(c->key);
+    if (right != NULL)
+        buf_addf(why, "; it should be %s", right);
 }
 
 static enum err read_file(const char *file, struct buf *text, struct buf *why)
@@ -231,7 +132,7 @@ static enum err parse(const char *file, const struct buf *text, struct declarati
                              .log_level = CYAML_LOG_ERROR};
     cyaml_data_t *loaded = NULL;
     cyaml_err_t e = cyaml_load_data((const uint8_t *)text->text, text->len, &config,
-                                    &file_value, &loaded, NULL);
+                                    &declaration_schema, &loaded, NULL);
 
     if (e == CYAML_ERR_OOM)
         return ERR_NO_MEMORY;
@@ -303,10 +204,6 @@ static bool check_env(const struct declaration *d, struct buf *why)
 
 static bool check_declaration(struct declaration *d, struct buf *why)
 {
-    if (!name_is_fine(d->name)) {
-        buf_adds(why, "the name has other characters than A-Z a-z 0-9 _ . : -");
-        return false;
-    }
     if (!in_range(d->grace_seconds, SECONDS_MAX, "grace_seconds", why) ||
         !in_range(d->max_attempts, ATTEMPTS_MAX, "max_attempts", why) ||
         !in_range(d->retry_seconds, SECONDS_MAX, "retry_seconds", why) ||
@@ -321,22 +218,42 @@ static bool check_declaration(struct declaration *d, struct buf *why)
 
 /* -- all of it ----------------------------------------------------------------------- */
 
+static const char *name_of(const struct declarations *all, uint32_t i)
+{
+    return i < all->commands_count ? all->commands[i].name
+                                   : all->endpoints[i - all->commands_count].name;
+}
+
+/* The i-th of the commands, then of the endpoints. */
+static bool finish_one(const char *file, struct declarations *all, uint32_t i,
+                       struct buf *what)
+{
+    for (uint32_t k = 0; k < i; k++) {
+        if (strcmp(name_of(all, k), name_of(all, i)) == 0)
+            buf_adds(what, "the name is declared twice");
+    }
+    if (what->len == 0 && !name_is_fine(name_of(all, i)))
+        buf_adds(what, "the name has other characters than A-Z a-z 0-9 _ . : -");
+    if (what->len > 0)
+        return false;
+    if (i >= all->commands_count)
+        return endpoint_check(&all->endpoints[i - all->commands_count], file, what);
+    return check_declaration(&all->commands[i], what) &&
+           declaration_make_base(&all->commands[i], file);
+}
+
 static enum err finish(const char *file, struct declarations *all, struct buf *why)
 {
     CLEANUP(buf_release) struct buf what = BUF_INIT;
 
-    for (uint32_t i = 0; i < all->commands_count; i++) {
-        struct declaration *d = &all->commands[i];
-        for (uint32_t k = 0; k < i; k++) {
-            if (strcmp(all->commands[k].name, d->name) == 0)
-                buf_adds(&what, "the name is declared twice");
-        }
-        if (what.len == 0 && check_declaration(d, &what) &&
-            declaration_make_base(d, file))
+    for (uint32_t i = 0; i < all->commands_count + all->endpoints_count; i++) {
+        if (finish_one(file, all, i, &what))
             continue;
         if (what.len == 0)
             return ERR_NO_MEMORY;
-        buf_addf(why, "%s: command %s: %s", file, d->name, what.text);
+        buf_addf(why, "%s: %s %s: %s", file,
+                 i < all->commands_count ? "command" : "endpoint", name_of(all, i),
+                 what.text);
         return ERR_CONFIG;
     }
     return ERR_OK;
@@ -374,5 +291,7 @@ void declarations_free(struct declarations *all)
             free(d->args[k].compiled);
         }
     }
-    cyaml_free(&plain_config, &file_value, all, 0);
+    for (uint32_t i = 0; i < all->endpoints_count; i++)
+        free(all->endpoints[i].key);
+    cyaml_free(&plain_config, &declaration_schema, all, 0);
 }

@@ -1,4 +1,4 @@
-/* declaration: the commands that belay.yaml declares.
+/* declaration: the commands that belay.yaml declares, and the endpoints (endpoint.h).
  *
  *     commands:
  *       - name: word-count
@@ -59,9 +59,12 @@ struct declaration {
         *base_env; /* NAME=value, the part that is the same for each job; ends in NULL */
 };
 
+struct endpoint;
+
 struct declarations {
     struct declaration *commands;
-    uint32_t commands_count;
+    struct endpoint *endpoints; /* endpoint.h */
+    uint32_t commands_count, endpoints_count;
 };
 
 /* Reads the file. What is wrong is said with file, line where it is known, and what would

@@ -1,10 +1,12 @@
-/* A declared command becomes a task like any other: its `data` is the declaration, its
- * `run` is command.c. Rejected: a way of their own for commands through pool and runner
- * (all that holds for tasks would have to be said twice). */
+/* A declared command or endpoint becomes a task like any other: its `data` is the
+ * declaration, its `run` is command.c or endpoint.c. Rejected: a way of their own for
+ * commands through pool and runner (all that holds for tasks would have to be said
+ * twice). */
 #include "workers/exec.h"
 
 #include "workers/command.h"
 #include "workers/declaration.h"
+#include "workers/endpoint.h"
 
 #include <stdlib.h>
 
@@ -14,27 +16,35 @@ struct commands {
     const struct task **list;
 };
 
+static struct task command_task(const struct declaration *d)
+{
+    return (struct task){.name = d->name,
+                         .kind = TASK_SYNC,
+                         .run = command_run,
+                         .description = d->description,
+                         .escalation = ESCALATE_KILL,
+                         .max_attempts = d->max_attempts,
+                         .grace_seconds = d->grace_seconds,
+                         .timeout_seconds = d->timeout_seconds,
+                         .data = d};
+}
+
 static enum err make_tasks(struct commands *c)
 {
-    size_t n = c->declared != NULL ? c->declared->commands_count : 0;
+    static const struct declarations none = {.commands = NULL};
+    const struct declarations *all = c->declared != NULL ? c->declared : &none;
+    size_t n = 0, most = all->commands_count + all->endpoints_count + 1;
 
-    c->tasks = calloc(n + 1, sizeof *c->tasks);
-    c->list = calloc(n + 1, sizeof *c->list);
+    c->tasks = calloc(most, sizeof *c->tasks);
+    c->list = calloc(most, sizeof *c->list);
     if (c->tasks == NULL || c->list == NULL)
         return ERR_NO_MEMORY;
-    for (size_t i = 0; i < n; i++) {
-        const struct declaration *d = &c->declared->commands[i];
-        c->tasks[i] = (struct task){.name = d->name,
-                                    .kind = TASK_SYNC,
-                                    .run = command_run,
-                                    .description = d->description,
-                                    .escalation = ESCALATE_KILL,
-                                    .max_attempts = d->max_attempts,
-                                    .grace_seconds = d->grace_seconds,
-                                    .timeout_seconds = d->timeout_seconds,
-                                    .data = d};
+    for (size_t i = 0; i < all->commands_count; i++)
+        c->tasks[n++] = command_task(&all->commands[i]);
+    for (size_t i = 0; i < all->endpoints_count; i++)
+        c->tasks[n++] = endpoint_task(&all->endpoints[i]);
+    for (size_t i = 0; i < n; i++)
         c->list[i] = &c->tasks[i];
-    }
     return ERR_OK;
 }
 

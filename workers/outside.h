@@ -70,6 +70,9 @@ struct http_request {
     bool (*on_body)(void *arg, const char *bytes, size_t len);
     void *arg;           /* of on_body */
     const char *ca_file; /* certificates to trust; NULL: the system's */
+    /* Where the url comes from others: a server on this host or in a private network is
+     * not asked (-EACCES), by whatever name. */
+    bool public_only;
 };
 
 struct http_answer {
@@ -86,7 +89,8 @@ struct http_answer {
  * again; a cancel closes the one that it finds at work. Names are looked up on threads.
  * -EMSGSIZE: the body is larger than body_most; -ECONNREFUSED, -EHOSTUNREACH: no
  * connection, no such name; -ECONNRESET: it broke; -EPROTO: TLS or HTTP went wrong;
- * -ELOOP: more redirects than redirects_most; -EINVAL: not a request. */
+ * -ELOOP: more redirects than redirects_most; -EACCES: not public; -EINVAL: not a
+ * request. */
 int await_http(struct job_ctx *ctx, const struct http_request *request,
                struct http_answer *out, int64_t timeout_ms);
 /* The value of the first header of that name, in any case of letters; NULL: none. */

@@ -17,7 +17,7 @@ static const char *const keys[] = {
 #define SETTING(field, type, flag, env, key, def, least, most, help) key,
 #include "server/core/config.def"
 #undef SETTING
-    "commands", NULL};
+    "commands", "endpoints", NULL};
 
 static const struct setting *setting_of_key(const char *key)
 {
@@ -84,7 +84,8 @@ static enum err take_pair(struct config *c, yaml_document_t *doc, const yaml_nod
     const char *name = key->type == YAML_SCALAR_NODE ? text_of(key) : "(not a word)";
     const struct setting *s = setting_of_key(name);
 
-    if (strcmp(name, "commands") == 0 || (s != NULL && is_null(value)))
+    if (strcmp(name, "commands") == 0 || strcmp(name, "endpoints") == 0 ||
+        (s != NULL && is_null(value)))
         return ERR_OK;
     if (s == NULL)
         return unknown_key(c->file, key, name, why);

@@ -344,3 +344,26 @@ Test(http, a_name_that_is_looked_up_slowly_holds_up_nobody)
 {
     run_async(looks_up);
 }
+
+/* -- only public servers ------------------------------------------------------------- */
+
+static void asks_behind_the_wall(struct job_ctx *ctx)
+{
+    struct http_request request = {.url = web_url("/hello")};
+    struct http_answer answer;
+
+    cr_expect_eq(await_http(ctx, &request, &answer, 10000), JOB_OK);
+    http_answer_release(&answer);
+    request.public_only = true; /* the connection is still there */
+    cr_expect_eq(await_http(ctx, &request, &answer, 10000), -EACCES);
+    cr_expect(strstr(answer.why, "not a public one") != NULL, "%s", answer.why);
+    http_answer_release(&answer);
+    request.url = "http://localhost:1/";
+    cr_expect_eq(await_http(ctx, &request, &answer, 10000), -EACCES);
+    http_answer_release(&answer);
+    cr_expect_eq(web_connections(), 1);
+}
+Test(http, a_server_that_is_not_public_is_not_asked_where_that_is_wanted)
+{
+    run_async(asks_behind_the_wall);
+}

@@ -142,7 +142,8 @@ Test(declaration, paths_are_relative_to_the_file)
 
 Test(declaration, an_unknown_key_is_refused_with_its_line_and_the_known_ones)
 {
-    refused("port: 1\nprot: 2\n", ":2: unknown key prot", "commands and the settings");
+    refused("port: 1\nprot: 2\n", ":2: unknown key prot",
+            "commands, endpoints and the settings");
     refused("commands:\n  - name: a\n    comand: [b]\n", ":3: unknown key comand",
             "retry_seconds, timeout_seconds, allow_dash, args");
     refused("commands:\n  - name: a\n    command: [b]\n    args:\n      - nam: c\n",
@@ -181,6 +182,31 @@ Test(declaration, what_a_schema_cannot_say_is_refused_with_the_command)
         "pattern (", "command a");
     refused("commands:\n  - name: a\n    command: [b]\n    args: [{name: c d}]\n", "c d",
             "A-Z");
+}
+
+#define SECRET "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+Test(declaration, an_endpoint_is_checked_like_a_command)
+{
+    refused("endpoints:\n  - name: a\n    ulr: b\n", ":3: unknown key ulr",
+            "cancel_url, headers");
+    refused("endpoints:\n  - {name: a, url: ftp://b/, secret: " SECRET "}\n",
+            "endpoint a: url", "http://");
+    refused("endpoints:\n  - {name: a, url: 'http://b/', cancel_url: c, secret: " SECRET
+            "}\n",
+            "endpoint a: cancel_url", "http://");
+    refused("endpoints:\n  - {name: a, url: 'http://b/'}\n",
+            "endpoint a: ", "secret_file");
+    refused("endpoints:\n  - {name: a, url: 'http://b/', secret: whsec_short}\n",
+            "endpoint a: the secret", "24 to 64 bytes");
+    refused("endpoints:\n  - {name: a, url: 'http://b/', secret_file: not-there}\n",
+            "not-there", "No such file");
+    refused("endpoints:\n  - {name: a, url: 'http://b/', secret: " SECRET
+            ", headers: ['webhook-id: 1']}\n",
+            "headers: webhook-id: 1", "Name: value");
+    refused("commands: [{name: a, command: [b]}]\n"
+            "endpoints: [{name: a, url: 'http://b/', secret: " SECRET "}]\n",
+            "endpoint a: ", "twice");
 }
 
 Test(declaration, a_placeholder_must_be_well_formed_and_declared)

@@ -4,6 +4,7 @@
  * coroutine's holds no buffer. What libcurl says in a code becomes one of a few errno
  * values, for programs; its words are kept for people. */
 #include "server/core/buf.h"
+#include "workers/async/address.h"
 #include "workers/async/http_client.h"
 
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 enum { BODY_MOST = 1 << 20, HEAD_MOST = 64 << 10 };
 
@@ -24,7 +26,7 @@ struct exchange {
     struct curl_slist *headers;
     struct buf head, body;
     size_t body_most, received;
-    bool too_large, enough;
+    bool too_large, enough, refused;
     int why; /* it was stopped */
     CURLcode code;
 };
@@ -122,6 +124,42 @@ static void set_method(CURL *easy, const struct http_request *request)
         curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
 }
 
+/* -- only public servers ------------------------------------------------------------- */
+
+/* The address is the one that is connected to: a name that points elsewhere by now does
+ * not get past it. */
+static curl_socket_t open_public(void *arg, curlsocktype purpose,
+                                 struct curl_sockaddr *address)
+{
+    struct exchange *x = arg;
+
+    (void)purpose;
+    x->refused = !address_is_public(&address->addr);
+    return x->refused ? CURL_SOCKET_BAD
+                      : socket(address->family, address->socktype | SOCK_CLOEXEC,
+                               address->protocol);
+}
+
+/* A connection that is used again was perhaps opened by a request that may do more. */
+static int check_public(void *arg, char *address, char *own, int port, int own_port)
+{
+    struct exchange *x = arg;
+
+    (void)own;
+    (void)port;
+    (void)own_port;
+    x->refused = !address_text_is_public(address);
+    return x->refused ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
+static void only_public(struct exchange *x)
+{
+    curl_easy_setopt(x->transfer.easy, CURLOPT_OPENSOCKETFUNCTION, open_public);
+    curl_easy_setopt(x->transfer.easy, CURLOPT_OPENSOCKETDATA, x);
+    curl_easy_setopt(x->transfer.easy, CURLOPT_PREREQFUNCTION, check_public);
+    curl_easy_setopt(x->transfer.easy, CURLOPT_PREREQDATA, x);
+}
+
 static int set_up(struct exchange *x)
 {
     const struct http_request *request = x->request;
@@ -139,6 +177,8 @@ static int set_up(struct exchange *x)
     curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, request->redirects_most > 0 ? 1L : 0L);
     curl_easy_setopt(easy, CURLOPT_MAXREDIRS, (long)request->redirects_most);
+    if (request->public_only)
+        only_public(x);
     if (request->ca_file != NULL)
         curl_easy_setopt(easy, CURLOPT_CAINFO, request->ca_file);
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_head);
@@ -195,6 +235,8 @@ static void on_end(struct http_transfer *t, CURLcode code)
     x->code = code;
     if (x->why != JOB_OK)
         e = x->why;
+    else if (x->refused)
+        e = -EACCES;
     else if (x->too_large)
         e = -EMSGSIZE;
     else if (x->enough)
@@ -232,6 +274,8 @@ static void finish(struct exchange *x, int e)
         words = "";
     } else if (e == -EMSGSIZE) {
         words = "the answer is larger than it may be";
+    } else if (e == -EACCES) {
+        words = "refused: the address of the server is not a public one";
     } else if (out->why[0] != '\0' || e == x->why) {
         return;
     }
