@@ -189,7 +189,7 @@ clean: ## remove everything that was built
 # tests/<folder>/run is a suite in shell. Both kinds count into the last line of `make test`.
 
 TEST_SUPPORT := $(patsubst %.c,$(OUT)/obj/%.o,$(wildcard tests/support/*.c))
-TEST_FOLDERS := $(filter-out support fuzz chaos,$(sort $(foreach f,$(wildcard tests/*/*.c),$(word 2,$(subst /, ,$(f))))))
+TEST_FOLDERS := $(filter-out support fuzz chaos poison,$(sort $(foreach f,$(wildcard tests/*/*.c),$(word 2,$(subst /, ,$(f))))))
 TEST_BINARIES := $(TEST_FOLDERS:%=$(OUT)/test_%)
 TEST_SCRIPTS := $(wildcard tests/*/run)
 
@@ -201,11 +201,18 @@ $(CHAOS): $(OUT)/chaos/%: $(OUT)/obj/tests/chaos/%.o $(CHAOS_SHARED) $(OBJECTS)
 	$(call say,link)
 	$(Q)$(CC) $(LINK_OPT) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# A plugin of tasks that go wrong, for tests/isolate.
+POISON := $(OUT)/poison.so
+$(POISON): tests/poison/tasks.c $(wildcard workers/*.h) | $(GEN_DEFS)
+	@mkdir -p $(@D)
+	$(call say,link)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -shared -o $@ $<
+
 chaos: deps-test ## kill, freeze and cut off everything, thousands of times, with full accounting
 	@$(MAKE) --no-print-directory -j2 binaries
 	@BELAY_BINARY=$(CURDIR)/$(OUT)/belay CHAOS_FULL=1 tests/chaos/run
 
-binaries: $(OUT)/belay $(TEST_BINARIES) $(CHAOS) $(if $(VARIANT),,lib)
+binaries: $(OUT)/belay $(TEST_BINARIES) $(CHAOS) $(POISON) $(if $(VARIANT),,lib)
 
 # Tests of what happens when the database fails replace libpq's calls: tests/<folder>/wrap lists the names.
 wrapped = $(addprefix -Wl$(comma)--wrap=,$(shell cat tests/$(1)/wrap 2>/dev/null))

@@ -44,6 +44,15 @@ measure_look() {
     row "job_should_abort" "$(echo "$look" | field ns)" ns '<=' 1 "an empty loop: $(echo "$look" | field empty_loop_ns)"
 }
 
+measure_children() {
+    local got
+    got=$(build/bench/children)
+    row "isolated no-op jobs, 4 warm children" "$(echo "$got" | field isolated)" /s '>=' 10000 "from run to end, without a database"
+    row "commands that run /bin/true" "$(echo "$got" | field exec)" /s '>=' 1 "one at a time"
+    row "  against a bare loop of posix_spawn" "$(ratio "$(echo "$got" | field exec)" "$(echo "$got" | field spawn)")" x \
+        '>=' 0.7 "the loop: $(echo "$got" | field spawn)/s"
+}
+
 # PostgreSQL logs every statement of this database; they are counted in its log.
 measure_idle() {
     local seconds statements ticks

@@ -25,6 +25,7 @@
 #include "server/core/log.h"
 #include "server/http/http.h"
 #include "workers/exec.h"
+#include "workers/isolate.h"
 #include "workers/node.h"
 #include "workers/plugin.h"
 #include "workers/process.h"
@@ -204,6 +205,7 @@ static enum err open_parts(struct service *s, struct buf *why)
 
 static enum err start(struct service *s, struct buf *why)
 {
+    isolate_prepare(task_table_list(s->tasks)); /* the zygote has them in its memory */
     enum err e = process_zygote_start();
 
     s->app.config = &s->config;
@@ -347,6 +349,8 @@ int serve(int argc, char **argv, struct task_table *tasks)
         config_print(&s.config, stdout);
     else if (e == ERR_OK)
         e = collect_tasks(&s, &why);
+    if (e == ERR_OK && mode != CLI_PRINT_CONFIG)
+        e = isolates_check(&s.config, task_table_list(s.tasks), &why);
     if (e == ERR_OK && mode == CLI_CHECK_CONFIG)
         puts("the configuration is right");
     else if (e == ERR_OK && mode == CLI_RUN)

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 enum { BUCKETS = 4096 };
@@ -28,8 +27,8 @@ struct abort_table {
     struct abort_watch *due;
     struct tombstones tombstones;
     int n_slots;
-    int n_unseen;             /* watches with a request that their task has not seen */
-    struct abort_cell *cells; /* shared with child processes */
+    int n_unseen;       /* watches with a request that their task has not seen */
+    struct cells cells; /* shared with child processes */
     struct abort_slot *slots;
 };
 
@@ -45,23 +44,19 @@ static char *copy_of(const char *text)
 
 enum err abort_table_new(int n_slots, struct abort_table **out_table)
 {
-    size_t size = sizeof(struct abort_cell) * (size_t)(n_slots > 0 ? n_slots : 1);
     struct abort_table *t = calloc(1, sizeof *t);
 
     if (t == NULL)
         return ERR_NO_MEMORY;
     t->n_slots = n_slots;
     t->slots = calloc((size_t)n_slots + 1, sizeof *t->slots);
-    void *shared =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (t->slots == NULL || shared == MAP_FAILED) {
+    if (t->slots == NULL || cells_open(&t->cells, n_slots) != ERR_OK) {
         free(t->slots);
         free(t);
         return ERR_NO_MEMORY;
     }
-    t->cells = shared;
     for (int i = 0; i < n_slots; i++)
-        t->slots[i] = (struct abort_slot){.cell = &t->cells[i], .fd = -1};
+        t->slots[i] = (struct abort_slot){.cell = &t->cells.cells[i], .fd = -1};
     pthread_mutex_init(&t->mutex, NULL);
     *out_table = t;
     return ERR_OK;
@@ -70,6 +65,11 @@ enum err abort_table_new(int n_slots, struct abort_table **out_table)
 struct abort_slot *abort_slot(struct abort_table *t, int i)
 {
     return &t->slots[i];
+}
+
+const struct cells *abort_cells(const struct abort_table *t)
+{
+    return &t->cells;
 }
 
 void abort_table_free(struct abort_table *t)
@@ -81,7 +81,7 @@ void abort_table_free(struct abort_table *t)
         if (t->slots[i].fd >= 0)
             close(t->slots[i].fd);
     }
-    munmap(t->cells, sizeof *t->cells * (size_t)(t->n_slots > 0 ? t->n_slots : 1));
+    cells_close(&t->cells);
     pthread_mutex_destroy(&t->mutex);
     free(t->slots);
     free(t);

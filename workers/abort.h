@@ -17,6 +17,7 @@
 #ifndef BELAY_WORKERS_ABORT_H
 #define BELAY_WORKERS_ABORT_H
 
+#include "workers/cells.h"
 #include "workers/node.h"
 #include "workers/task.h"
 
@@ -57,6 +58,8 @@ struct abort_watch {
 enum err abort_table_new(int n_slots, struct abort_table **out_table) MUST_CHECK;
 void abort_table_free(struct abort_table *t);
 struct abort_slot *abort_slot(struct abort_table *t, int i);
+/* The memory of all cells, for child processes. */
+const struct cells *abort_cells(const struct abort_table *t);
 
 void abort_watch_begin(struct abort_table *t, struct abort_watch *w);
 /* False: an abort came before the start, so it must not start. */

@@ -34,8 +34,6 @@ enum {
     LATE_CHUNKS = 128,   /* read after the end, from a pipe that somebody outside holds */
     GRACE_LOOK_MS = 100, /* how often a stronger abort is looked for */
     GRACE_MOST_MS = 86400 * 1000,
-    LOG_BURST = 100, /* lines of stderr to the log, then so many a second */
-    LOG_LINES_PER_SECOND = 20,
     BACKOFF_FIRST_MS = 1000,
     BACKOFF_MOST_MS = 3600000,
 };
@@ -54,8 +52,8 @@ struct run {
     struct output_tail out;
     struct output_lines err;
     char last_line[OUTPUT_LINE_BYTES * 3 +
-                   1]; /* of stderr; a byte may have become U+FFFD */
-    int64_t log_credit, log_credit_at_ms, lines_dropped;
+                   1];           /* of stderr; a byte may have become U+FFFD */
+    struct output_budget budget; /* of lines of stderr in the log */
     char chunk[CHUNK_BYTES];
 };
 
@@ -63,26 +61,9 @@ struct run {
 
 static void note_dropped_lines(struct run *r)
 {
-    if (r->lines_dropped > 0)
-        job_log(r->ctx, "(%" PRId64 " lines of stderr were left out)", r->lines_dropped);
-    r->lines_dropped = 0;
-}
-
-/* A bucket of lines: one job shall not drown the log. */
-static bool may_log(struct run *r)
-{
-    int64_t now = clock_ms();
-    int64_t earned = (now - r->log_credit_at_ms) * LOG_LINES_PER_SECOND / MS_PER_SECOND;
-
-    if (earned > 0) {
-        r->log_credit =
-            r->log_credit + earned < LOG_BURST ? r->log_credit + earned : LOG_BURST;
-        r->log_credit_at_ms = now;
-    }
-    if (r->log_credit > 0)
-        return r->log_credit-- > 0;
-    r->lines_dropped++;
-    return false;
+    if (r->budget.dropped > 0)
+        job_log(r->ctx, "(%" PRId64 " lines of stderr were left out)", r->budget.dropped);
+    r->budget.dropped = 0;
 }
 
 /* "::progress 42.5 reading chapter 3" */
@@ -111,7 +92,7 @@ static void on_error_line(void *arg, const char *line)
     if (take_progress(r, line))
         return;
     snprintf(r->last_line, sizeof r->last_line, "%s", line);
-    if (!may_log(r))
+    if (!output_budget_take(&r->budget, clock_ms()))
         return;
     note_dropped_lines(r);
     job_log(r->ctx, "%s", line);
@@ -367,8 +348,7 @@ enum job_result command_run(struct job_ctx *ctx)
         return job_failed(ctx, "no_memory", "no memory to run a program");
     r->ctx = ctx;
     r->command = job_task(ctx)->data;
-    r->log_credit = LOG_BURST;
-    r->log_credit_at_ms = clock_ms();
+    output_budget_init(&r->budget, clock_ms());
     enum err e = start(r, &why);
     if (e == ERR_OK) {
         watch(r);

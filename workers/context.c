@@ -6,6 +6,7 @@
 #include "server/core/cleanup.h"
 #include "server/core/clock.h"
 #include "server/core/log.h"
+#include "workers/isolate_child.h"
 #include "workers/parts.h"
 #include "workers/runner.h"
 
@@ -52,6 +53,10 @@ const char *job_args(const struct job_ctx *ctx)
 
 void job_note_abort_seen(struct job_ctx *ctx)
 {
+    if (ctx->child != NULL) {
+        isolate_child_seen(ctx->child);
+        return;
+    }
     if (atomic_exchange(&ctx->head.cell->seen, 1) != 0)
         return;
     abort_watch_acknowledge(ctx->node->aborts, &ctx->job->watch);
@@ -60,11 +65,15 @@ void job_note_abort_seen(struct job_ctx *ctx)
 
 bool job_abort_info(struct job_ctx *ctx, struct abort_info *out)
 {
+    if (ctx->child != NULL)
+        return isolate_child_abort_info(ctx->child, out);
     return abort_watch_info(ctx->node->aborts, &ctx->job->watch, out);
 }
 
 int job_abort_fd(struct job_ctx *ctx)
 {
+    if (ctx->child != NULL)
+        return isolate_child_abort_fd(ctx->child);
     return abort_watch_fd(ctx->node->aborts, &ctx->job->watch);
 }
 
@@ -99,7 +108,9 @@ void job_progress(struct job_ctx *ctx, double percent, const char *format, ...)
     }
     percent = percent >= 0 ? percent : 0; /* NaN, too */
     percent = percent <= 100 ? percent : 100;
-    if (progress_report(ctx->node->progress, ctx->job, percent, text.text))
+    if (ctx->child != NULL)
+        isolate_child_progress(ctx->child, percent, text.text);
+    else if (progress_report(ctx->node->progress, ctx->job, percent, text.text))
         dispatcher_poke(ctx->node->dispatcher);
 }
 
@@ -111,6 +122,10 @@ void job_log(struct job_ctx *ctx, const char *format, ...)
     va_start(args, format);
     buf_vaddf(&text, format, args);
     va_end(args);
+    if (ctx->child != NULL) {
+        isolate_child_log(ctx->child, text.text);
+        return;
+    }
     log_info("job_log", "job=%" PRId64 " attempt=%d task=%s message=%s", ctx->job->id,
              ctx->job->attempt, ctx->job->task_name, log_quoted(text.text));
 }
@@ -150,7 +165,9 @@ enum job_result job_ok_text(struct job_ctx *ctx, const char *json, int64_t len)
     free(ctx->result);
     ctx->result = malloc((size_t)len + 1);
     ctx->result_len = len;
-    ctx->bad_result = ctx->result == NULL || !is_json(json, (size_t)len);
+    /* What a child says is checked by the node, once. */
+    ctx->bad_result =
+        ctx->result == NULL || (ctx->child == NULL && !is_json(json, (size_t)len));
     if (ctx->result != NULL) {
         memcpy(ctx->result, json, (size_t)len);
         ctx->result[len] = '\0';

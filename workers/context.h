@@ -12,6 +12,7 @@ struct job_ctx {
     struct job_ctx_head head; /* first: job_should_abort() reads it */
     struct node *node;
     struct job *job;
+    struct isolate_child *child; /* in a child process, where there is no node; or NULL */
 
     /* what the functions that make results have said */
     char *result, *kind, *message; /* JSON; a word; words */

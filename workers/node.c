@@ -5,6 +5,7 @@
 
 #include "server/core/clock.h"
 #include "server/core/log.h"
+#include "workers/isolate.h"
 #include "workers/parts.h"
 
 #include <inttypes.h>
@@ -53,6 +54,9 @@ static enum err open_parts(struct node *node)
         e = progress_board_new(&node->progress);
     if (e == ERR_OK)
         e = timeouts_new(&node->timeouts);
+    if (e == ERR_OK)
+        e = isolates_new(node->options.config, abort_cells(node->aborts),
+                         &node->isolates);
     if (e == ERR_OK)
         e = dispatcher_new(node, &node->dispatcher);
     if (e == ERR_OK)
@@ -236,6 +240,7 @@ int node_close(struct node *node)
     janitor_free(node->janitor);
     progress_board_free(node->progress);
     timeouts_free(node->timeouts);
+    isolates_free(node->isolates);
     abort_table_free(node->aborts);
     free(node->tallies);
     free(node);

@@ -12,6 +12,8 @@
 /* What the rest of the service takes; deeper documents are kept as text. */
 enum { JSON_DEPTH_MOST = 64 };
 
+enum { LOG_BURST = 100, LOG_LINES_PER_SECOND = 20, MS_A_SECOND = 1000 };
+
 /* -- UTF-8 -------------------------------------------------------------------------- */
 
 /* Well-formed byte sequences (The Unicode Standard, table 3-7): no second spelling of a
@@ -176,4 +178,25 @@ void output_lines_add(struct output_lines *l, const char *bytes, size_t len,
         else if (l->len < OUTPUT_LINE_BYTES)
             l->line[l->len++] = bytes[i];
     }
+}
+
+/* -- budget -------------------------------------------------------------------------- */
+
+void output_budget_init(struct output_budget *b, int64_t now_ms)
+{
+    *b = (struct output_budget){.credit = LOG_BURST, .at_ms = now_ms};
+}
+
+bool output_budget_take(struct output_budget *b, int64_t now_ms)
+{
+    int64_t earned = (now_ms - b->at_ms) * LOG_LINES_PER_SECOND / MS_A_SECOND;
+
+    if (earned > 0) {
+        b->credit = b->credit + earned < LOG_BURST ? b->credit + earned : LOG_BURST;
+        b->at_ms = now_ms;
+    }
+    if (b->credit > 0)
+        return b->credit-- > 0;
+    b->dropped++;
+    return false;
 }

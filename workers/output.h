@@ -42,6 +42,14 @@ void output_lines_add(struct output_lines *l, const char *bytes, size_t len,
 /* At the end of the stream: the last line may lack its end. */
 void output_lines_finish(struct output_lines *l, output_line_fn *each, void *arg);
 
+/* How many lines may go to the log: 100 at once, then 20 a second, so that one job cannot
+ * drown it. */
+struct output_budget {
+    int64_t credit, at_ms, dropped; /* dropped: lines that had none */
+};
+void output_budget_init(struct output_budget *b, int64_t now_ms);
+bool output_budget_take(struct output_budget *b, int64_t now_ms);
+
 /* Adds the text as valid UTF-8, without NUL. */
 void output_add_clean(struct buf *b, const char *text, size_t len);
 

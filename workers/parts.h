@@ -26,6 +26,7 @@ struct node {
     struct timeouts *timeouts;
     struct pool *pool;
     struct async *async;
+    struct isolates *isolates;
     struct dispatcher *dispatcher;
     struct janitor *janitor;
     struct listener *listener;

@@ -79,6 +79,11 @@ static void zygote_forget_locked(void)
     zygote.pid = 0;
 }
 
+void process_set_entry(void (*entry)(void))
+{
+    supervisor_entry = entry;
+}
+
 enum err process_zygote_start(void)
 {
     pthread_mutex_lock(&zygote.lock);
@@ -180,7 +185,8 @@ static uint32_t add_strings(struct buf *b, const char *const *strings)
 static enum err make_order(const struct process_spec *spec, struct buf *b,
                            struct buf *why)
 {
-    struct supervisor_order order = {.kind = SUPERVISOR_START};
+    struct supervisor_order order = {.kind = SUPERVISOR_START,
+                                     .is_entry = spec->is_entry};
 
     buf_add(b, &order, sizeof order);
     order.n_argv = add_strings(b, spec->argv);

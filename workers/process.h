@@ -28,6 +28,10 @@ enum {
     PROCESS_COMMAND_MAX = 160 * 1024, /* bytes of argv, env and directory together */
 };
 
+/* What a process with is_entry does, in a fork of the zygote: it has the memory of this
+ * process as it was then. Call it before process_zygote_start(). */
+void process_set_entry(void (*entry)(void));
+
 /* Makes the process from which all supervisors are forked. Call it early: what is open or
  * allocated now is inherited. A second call does nothing. When that process dies, the
  * next process_start() makes a new one. */
@@ -43,6 +47,7 @@ struct process_spec {
     const char *const *env; /* NAME=value, ends in NULL; nothing else is inherited */
     const char *directory;  /* NULL: the one in which the zygote was started */
     int stdin_fd;           /* borrowed; -1: /dev/null */
+    bool is_entry;          /* calls the entry; argv is a name, which nobody looks for */
 };
 
 struct process;

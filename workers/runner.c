@@ -10,6 +10,7 @@
 #include "server/core/clock.h"
 #include "server/core/log.h"
 #include "workers/context.h"
+#include "workers/isolate.h"
 #include "workers/parts.h"
 
 #include <inttypes.h>
@@ -176,6 +177,8 @@ static enum job_result run_task(struct job_ctx *ctx)
     if (job->task == NULL)
         return job_failed(ctx, "unknown_task", "this node has no task %s",
                           job->task_name);
+    if (job->isolated)
+        return isolate_run(ctx->node->isolates, ctx);
     return job->task->run(ctx);
 }
 

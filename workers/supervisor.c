@@ -26,6 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
+void (*supervisor_entry)(void);
+
 enum {
     SOCKET_FD = 3, /* where each of these processes keeps its socket */
     MAX_STRINGS = 4096,
@@ -86,15 +88,20 @@ static void set_title(const char *title)
     memcpy(args, title, strnlen(title, end - start - 1));
 }
 
+static void close_from(int first)
+{
+    if (close_range((unsigned)first, ~0U, 0) == 0)
+        return;
+    for (int fd = first; fd < 4096; fd++)
+        close(fd);
+}
+
 /* Keeps `socket` as SOCKET_FD and closes all else above stderr. */
 static void keep_only(int socket)
 {
     if (socket != SOCKET_FD)
         dup3(socket, SOCKET_FD, O_CLOEXEC);
-    if (close_range(SOCKET_FD + 1, ~0U, 0) == 0)
-        return;
-    for (int fd = SOCKET_FD + 1; fd < 4096; fd++)
-        close(fd);
+    close_from(SOCKET_FD + 1);
 }
 
 static void point_standard_files_at_null(void)
@@ -124,7 +131,8 @@ struct program {
     char *strings[MAX_STRINGS]; /* argv, NULL, env, NULL */
     char **argv, **env;
     const char *directory;
-    const int *fds;
+    int *fds;
+    bool is_entry;
     pid_t parent;
     volatile int error,
         in_directory; /* written by the child, whose memory is ours until it execs */
@@ -142,6 +150,7 @@ static bool program_read(struct program *p, const struct supervisor_order *order
     p->argv = p->strings;
     p->env = p->strings + order->n_argv + 1;
     p->directory = NULL;
+    p->is_entry = order->is_entry != 0;
     for (uint32_t i = 0; i < n; i++, text += strlen(text) + 1) {
         if (text >= end)
             return false;
@@ -158,18 +167,39 @@ static bool program_read(struct program *p, const struct supervisor_order *order
     return true;
 }
 
-/* In the child of vfork(): the supervisor waits, and all memory is shared with it. */
-static noreturn void become_program(struct program *p)
+/* What a child begins with, of whichever kind. */
+static void leave_supervisor(const struct program *p)
 {
-    sigset_t none;
-
-    sigemptyset(&none);
     setsid();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != p->parent)
         _exit(127);
     for (int fd = 0; fd <= STDERR_FILENO; fd++)
         dup2(p->fds[fd], fd);
+}
+
+/* In the child of fork(), which has memory of its own, but nothing else of ours. */
+static noreturn void become_entry(const struct program *p)
+{
+    sigset_t none;
+
+    sigemptyset(&none);
+    leave_supervisor(p);
+    close_from(STDERR_FILENO + 1);
+    set_title("job-task");
+    signal(SIGCHLD, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    supervisor_entry();
+    _exit(0);
+}
+
+/* In the child of vfork(): the supervisor waits, and all memory is shared with it. */
+static noreturn void become_program(struct program *p)
+{
+    sigset_t none;
+
+    sigemptyset(&none);
+    leave_supervisor(p);
     p->in_directory = p->directory != NULL && chdir(p->directory) != 0;
     if (!p->in_directory) {
         sigprocmask(SIG_SETMASK, &none, NULL);
@@ -180,10 +210,28 @@ static noreturn void become_program(struct program *p)
 }
 
 /* The pid, or -1 with p->error. */
+static pid_t entry_start(struct program *p)
+{
+    pid_t pid = supervisor_entry != NULL ? fork() : -1;
+
+    if (pid == 0)
+        become_entry(p);
+    if (pid < 0) {
+        p->error = supervisor_entry != NULL ? errno : ENOSYS;
+        return -1;
+    }
+    close(p->fds[0]); /* so that Belay sees when the child closes its end */
+    p->fds[0] = -1;
+    return pid;
+}
+
+/* The same for a program. */
 static __attribute__((noinline)) pid_t program_start(struct program *p)
 {
     p->error = p->in_directory = 0;
     p->parent = getpid();
+    if (p->is_entry)
+        return entry_start(p);
 
     /* fork() would copy page tables, and posix_spawn() sets no PDEATHSIG. */
     pid_t pid = vfork(); /* NOLINT(*Vfork,*vfork): the child only makes system calls */

@@ -33,11 +33,12 @@ struct zygote_request {
 
 /* Belay to supervisor. START carries three file descriptors (stdin, stdout, stderr), and
  * after this head `n_argv` strings, `n_env` strings, and with has_directory one more,
- * each with its NUL. */
+ * each with its NUL. With is_entry the child does not become a program, but calls
+ * supervisor_entry; argv is only a name then. */
 enum supervisor_order_kind { SUPERVISOR_START, SUPERVISOR_TERMINATE, SUPERVISOR_KILL };
 struct supervisor_order {
     enum supervisor_order_kind kind;
-    uint32_t n_argv, n_env, has_directory;
+    uint32_t n_argv, n_env, has_directory, is_entry;
 };
 
 /* Supervisor to Belay: HELLO once, ENDED after each START. */
@@ -50,6 +51,9 @@ struct supervisor_report {
     int status;       /* of waitpid() */
     int killed, swept;
 };
+
+/* What a child with is_entry does; set before the zygote is forked. */
+extern void (*supervisor_entry)(void);
 
 /* The zygote's life, on this socket. */
 noreturn void zygote_main(int socket);

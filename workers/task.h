@@ -50,6 +50,11 @@ enum task_kind { TASK_SYNC, TASK_ASYNC };
  * processes only). */
 enum task_escalation { ESCALATE_COOPERATIVE, ESCALATE_KILL };
 
+/* Where a sync task runs: on a thread of the node, or in a child process, whose crash
+ * ends this attempt and nothing else. In a child job_should_abort() costs the same; what
+ * does not obey an abort is killed when its grace is over. */
+enum task_isolation { TASK_IN_THREAD, TASK_IN_PROCESS };
+
 struct task {
     const char *name; /* [A-Za-z0-9_.:-], 1..128 */
     enum task_kind kind;
@@ -60,6 +65,8 @@ struct task {
     int grace_seconds;   /* 0: the setting */
     int timeout_seconds; /* of an attempt, where the job says nothing; 0: none */
     const void *data;    /* for the task's own use: job_task(ctx)->data */
+    enum task_isolation isolation;
+    int max_jobs_per_child; /* isolated: then the child is replaced; 0: the setting */
 };
 
 /* -- is it still wanted? ------------------------------------------------------------- */

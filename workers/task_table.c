@@ -65,6 +65,8 @@ static const char *fault_of(const struct task *task)
         return "grace_seconds should be from 1 to 86400, or 0 for the setting";
     if (!in_range(task->timeout_seconds, WEEK))
         return "timeout_seconds should be from 1 to 604800, or 0 for none";
+    if (task->isolation != TASK_IN_THREAD && task->isolation != TASK_IN_PROCESS)
+        return "its isolation should be TASK_IN_THREAD or TASK_IN_PROCESS";
     return NULL;
 }
 

@@ -181,7 +181,9 @@ Test(task_table, the_layout_of_abi_1_stays)
     cr_expect_eq(offsetof(struct task, grace_seconds), 40);
     cr_expect_eq(offsetof(struct task, timeout_seconds), 44);
     cr_expect_eq(offsetof(struct task, data), 48);
-    cr_expect_geq(sizeof(struct task), 56);
+    cr_expect_eq(offsetof(struct task, isolation), 56);
+    cr_expect_eq(offsetof(struct task, max_jobs_per_child), 60);
+    cr_expect_geq(sizeof(struct task), 64);
     cr_expect_eq(offsetof(struct abort_cell, requested), 0);
     cr_expect_eq(offsetof(struct abort_cell, seen), 4);
     cr_expect_eq(sizeof(struct abort_cell), 64);
