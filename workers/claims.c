@@ -34,6 +34,8 @@ void claims_wake(struct claims *c)
 {
     c->more = true;
     c->at_ms = 0;
+    if (c->kind_at_ms > c->kind_rest_ms)
+        c->kind_at_ms = c->kind_rest_ms;
     put_off_poll(c);
 }
 
@@ -53,22 +55,27 @@ static bool may_claim(const struct node *node)
            clock_ms() < atomic_load(&node->sure_until_ms);
 }
 
-/* What threads may take: at once, and ahead of that. */
+/* What threads, or the loop, may take: at once, and ahead of that. */
 struct room {
     int64_t free, ahead, all;
 };
 
-static struct room sync_room(const struct claims *c, int n_local)
+/* most: how many run at a time; average_us: how long they take. */
+static struct room room_of(const struct claims *c, int64_t most, int64_t average_us,
+                           int n_local)
 {
-    const struct config *config = c->node->options.config;
-    int64_t threads = config->concurrency;
-    struct room room = {.free = threads > n_local ? threads - n_local : 0};
+    int64_t prefetch = c->node->options.config->prefetch;
+    struct room room = {.free = most > n_local ? most - n_local : 0};
 
-    if (c->average_us > 0 && c->average_us < CLAIM_AHEAD_MS * US_PER_MS)
-        room.ahead = threads * CLAIM_AHEAD_MS * US_PER_MS / c->average_us;
-    if (room.ahead > config->prefetch)
-        room.ahead = config->prefetch;
-    room.all = threads + room.ahead - n_local;
+    if (average_us > 0 && average_us < CLAIM_AHEAD_MS * US_PER_MS)
+        room.ahead = most * CLAIM_AHEAD_MS * US_PER_MS / average_us;
+    if (room.ahead > prefetch)
+        room.ahead = prefetch;
+    room.all = most + room.ahead - n_local;
+    /* Half empty is soon enough: a statement for each job that ends would be the price.
+     */
+    if (room.free == 0 && room.all <= room.ahead / 2 && room.all < MOST)
+        room.all = 0;
     return room;
 }
 
@@ -95,15 +102,9 @@ static void look_for_room(const struct claims *c, const struct claims_local *loc
 {
     const struct config *config = c->node->options.config;
 
-    *out_sync = sync_room(c, local->sync);
-    /* Half empty is soon enough: a statement for each job that ends would be the price.
-     */
-    if (out_sync->free == 0 && out_sync->all <= out_sync->ahead / 2 &&
-        out_sync->all < MOST)
-        out_sync->all = 0;
-    *out_async = config->async_concurrency - local->async;
-    if (*out_async < 0)
-        *out_async = 0;
+    *out_sync = room_of(c, config->concurrency, c->average_us, local->sync);
+    *out_async =
+        room_of(c, config->async_concurrency, c->async_average_us, local->async).all;
 }
 
 /* One of threads and loop is full. */
@@ -222,15 +223,15 @@ static void watch(struct node *node, struct job *job, int64_t worker_id)
 }
 
 /* A look for one kind walks over all that it passes: it may take a twentieth of the time,
- * and where there may be no async job at all it is a rare one. */
-static void put_off_kind(struct claims *c, int64_t took_us, bool all)
+ * and where there may be no async job at all it is a rare one. One that found nothing is
+ * made again when somebody says that there are jobs, or a second later. */
+static void put_off_kind(struct claims *c, int64_t took_us, int n_found)
 {
-    int64_t least_ms = all                             ? 0
-                       : c->async_share >= LEAST_SHARE ? KIND_LOOK_MS
-                                                       : MS_PER_SECOND;
-    int64_t rest_ms = took_us * MARKS_SHARE / US_PER_MS;
+    int64_t rest_ms = took_us * MARKS_SHARE / US_PER_MS, now_ms = clock_ms();
+    int64_t least_ms = c->async_share >= LEAST_SHARE ? KIND_LOOK_MS : MS_PER_SECOND;
 
-    c->kind_at_ms = clock_ms() + (rest_ms > least_ms ? rest_ms : least_ms);
+    c->kind_rest_ms = now_ms + (rest_ms > least_ms ? rest_ms : least_ms);
+    c->kind_at_ms = c->kind_rest_ms + (n_found > 0 ? 0 : MS_PER_SECOND);
 }
 
 void claims_take(struct claims *c, const struct claim *claim, const struct db_rows *rows,
@@ -250,7 +251,7 @@ void claims_take(struct claims *c, const struct claim *claim, const struct db_ro
     }
     put_off_poll(c);
     if (!any_kind) {
-        put_off_kind(c, clock_us() - claim->began_us, all);
+        put_off_kind(c, clock_us() - claim->began_us, rows->count);
         return;
     }
     marks_note(&c->marks, claim->full, clock_us() - claim->began_us, clock_ms());
@@ -259,19 +260,25 @@ void claims_take(struct claims *c, const struct claim *claim, const struct db_ro
     c->at_ms = all || claim->full || woken ? 0 : c->marks.full_at_ms;
 }
 
-void claims_learn(struct claims *c, const struct job *job)
+static int64_t *average_of(struct claims *c, const struct job *job)
 {
-    if (job->started_us == 0 || job_is_async(job))
-        return;
-    int64_t took_us = job->ended_us - job->started_us + 1;
-    c->average_us = c->average_us == 0
-                        ? took_us
-                        : (c->average_us * (WEIGHT - 1) + took_us) / WEIGHT + 1;
+    return job_is_async(job) ? &c->async_average_us : &c->average_us;
 }
 
-void claims_learn_late(struct claims *c)
+void claims_learn(struct claims *c, const struct job *job)
 {
-    c->average_us = CLAIM_AHEAD_MS * US_PER_MS;
+    int64_t *average_us = average_of(c, job);
+
+    if (job->started_us == 0)
+        return;
+    int64_t took_us = job->ended_us - job->started_us + 1;
+    *average_us =
+        *average_us == 0 ? took_us : (*average_us * (WEIGHT - 1) + took_us) / WEIGHT + 1;
+}
+
+void claims_learn_late(struct claims *c, const struct job *job)
+{
+    *average_of(c, job) = CLAIM_AHEAD_MS * US_PER_MS;
 }
 
 int64_t claims_next_ms(const struct claims *c, const struct claims_local *local)

@@ -42,11 +42,14 @@ struct claim_wish {
 struct claims {
     struct node *node;
     struct marks marks;
-    bool more;          /* there may be jobs that nobody has claimed */
-    int64_t at_ms;      /* but nothing is found before then */
-    int64_t kind_at_ms; /* and not of one kind alone */
+    bool more;     /* there may be jobs that nobody has claimed */
+    int64_t at_ms; /* but nothing is found before then */
+    int64_t
+        kind_at_ms; /* and not of one kind alone; not before kind_rest_ms in any case */
+    int64_t kind_rest_ms;
     int64_t poll_at_ms; /* when to look although nobody said anything */
     int64_t average_us; /* of the sync jobs that ended lately; 0: not known */
+    int64_t async_average_us;
     double async_share; /* of the jobs that were claimed lately: 0..1 */
 };
 
@@ -73,7 +76,7 @@ void claims_take(struct claims *c, const struct claim *claim, const struct db_ro
                  bool woken, struct job_list *out_jobs);
 /* A job has ended, or has waited too long: how short are they? */
 void claims_learn(struct claims *c, const struct job *job);
-void claims_learn_late(struct claims *c);
+void claims_learn_late(struct claims *c, const struct job *job);
 /* When there may be something to claim without anybody saying so, by clock_ms(). */
 int64_t claims_next_ms(const struct claims *c, const struct claims_local *local);
 

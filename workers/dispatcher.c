@@ -255,8 +255,8 @@ static void give_back_late(struct dispatcher *d)
         d->node, draining ? INT64_MAX : clock_us() - CLAIM_LATE_MS * US_PER_MS, &late);
     for (struct job *job = late.first; job != NULL; job = job->next) {
         job->fate = FATE_UNSTARTED;
-        if (!draining && !job_is_async(job))
-            claims_learn_late(&d->claims);
+        if (!draining)
+            claims_learn_late(&d->claims, job);
     }
     dispatcher_end_all(d, &late);
 }
