@@ -1,5 +1,5 @@
-/* outside: programs and HTTP servers that an async task may wait for. Included by
- * await.h.
+/* outside: programs, HTTP servers and databases that an async task may wait for. Included
+ * by await.h.
  *
  *     struct exec_answer answer;
  *     int e = await_exec(ctx, &(struct exec_request){.argv = argv}, &answer, 60000);
@@ -13,6 +13,7 @@
 #ifndef BELAY_OUTSIDE_H
 #define BELAY_OUTSIDE_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,6 +26,7 @@ struct job_ctx;
 
 /* -- programs ------------------------------------------------------------------------ */
 
+/* Every struct has room for what later versions add: NULL means what was before. */
 struct exec_request {
     const char *const *argv; /* ends in NULL; argv[0] without a slash is looked for in the
                                 service's PATH */
@@ -35,6 +37,7 @@ struct exec_request {
     size_t input_len;
     size_t output_most; /* bytes kept of the end of stdout and of stderr; 0: 64 KiB */
     int64_t grace_ms;   /* from SIGTERM to SIGKILL; 0: 10 s */
+    void *later[4];
 };
 
 struct exec_answer {
@@ -43,6 +46,7 @@ struct exec_answer {
     char *out, *err; /* what it wrote, with a NUL behind; never NULL */
     size_t out_len, err_len;
     bool out_cut, err_cut; /* there was more before it */
+    void *later[4];
 };
 
 /* Runs a program to its end and to that of all that it started: what it leaves behind is
@@ -73,6 +77,7 @@ struct http_request {
     /* Where the url comes from others: a server on this host or in a private network is
      * not asked (-EACCES), by whatever name. */
     bool public_only;
+    void *later[4];
 };
 
 struct http_answer {
@@ -82,6 +87,7 @@ struct http_answer {
     char *head; /* for http_answer_header() */
     size_t head_len;
     char why[256]; /* words for people where there was an error, or "" */
+    void *later[4];
 };
 
 /* A request over HTTP. JOB_OK: there is an answer, whatever its status. The certificate
@@ -96,6 +102,48 @@ int await_http(struct job_ctx *ctx, const struct http_request *request,
 /* The value of the first header of that name, in any case of letters; NULL: none. */
 const char *http_answer_header(const struct http_answer *answer, const char *name);
 void http_answer_release(struct http_answer *answer);
+
+/* -- PostgreSQL ---------------------------------------------------------------------- */
+
+#define JOB_SQL_ERROR (-EBADMSG)
+
+struct query_request {
+    const char *url;           /* postgresql://..., or a libpq connection string */
+    const char *sql;           /* one statement, with $1, $2, ... for its parameters */
+    const char *const *params; /* texts; NULL among them: SQL NULL */
+    int n_params;
+    int rows_most;     /* of the result; 0: 10,000 */
+    size_t bytes_most; /* of the result's texts; 0: 16 MiB */
+    void *later[4];
+};
+
+struct query_answer {
+    int n_rows, n_columns; /* see query_value() */
+    int64_t affected;      /* rows that the statement has returned or changed */
+    char sqlstate[6];      /* of an error, or "" */
+    char why[256];         /* words for people where there was an error, or "" */
+    const char **cells;    /* for the functions below */
+    char *bytes;
+    void *later[4];
+};
+
+/* A statement on a database of the task's own, in a transaction of its own. JOB_OK: it
+ * was carried out. JOB_SQL_ERROR: the server refused it, see sqlstate. -EMSGSIZE: more
+ * rows or bytes than may be. -ECONNREFUSED, -EHOSTUNREACH: no connection within 10 s, no
+ * such name; -ECONNRESET: it broke, and nobody knows whether the statement was carried
+ * out; -EINVAL: not a connection string.
+ *
+ * A cancel, or the deadline, is passed on to the server, whose word is waited for, 5 s at
+ * most: JOB_CANCELLED or JOB_TIMEOUT when the statement was given up, and JOB_OK when it
+ * had been carried out by then; a further cancel closes the connection at once.
+ * Connections are kept for some seconds for the next statement, without anything that the
+ * last one has left in the session: no transaction, setting or lock outlives a call. */
+int await_query(struct job_ctx *ctx, const struct query_request *request,
+                struct query_answer *out, int64_t timeout_ms);
+/* Text; NULL: SQL NULL. Both count from 0, and both must be in the answer. */
+const char *query_value(const struct query_answer *answer, int row, int column);
+const char *query_column(const struct query_answer *answer, int column); /* its name */
+void query_answer_release(struct query_answer *answer);
 
 #ifdef __cplusplus
 }

@@ -307,6 +307,7 @@ const struct awaitable awaitables[] = {
     {"await_acquire", acquire_completes, acquire_hangs},
     {"await_exec", exec_completes, exec_hangs},
     {"await_http", http_completes, http_hangs},
+    {"await_query", query_completes, query_hangs},
 };
 
 const size_t n_awaitables = sizeof awaitables / sizeof *awaitables;

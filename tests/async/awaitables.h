@@ -22,5 +22,7 @@ int exec_completes(struct job_ctx *ctx);
 int exec_hangs(struct job_ctx *ctx, int64_t timeout_ms);
 int http_completes(struct job_ctx *ctx);
 int http_hangs(struct job_ctx *ctx, int64_t timeout_ms);
+int query_completes(struct job_ctx *ctx);
+int query_hangs(struct job_ctx *ctx, int64_t timeout_ms);
 
 #endif

@@ -151,4 +151,5 @@ Test(every, await_outside_of_an_async_task_is_refused)
     cr_expect_eq(await_lock(ctx, &(struct job_mutex){.locked = false}, 0), JOB_NO_ASYNC);
     cr_expect_eq(exec_completes(ctx), JOB_NO_ASYNC);
     cr_expect_eq(http_completes(ctx), JOB_NO_ASYNC);
+    cr_expect_eq(query_completes(ctx), JOB_NO_ASYNC);
 }

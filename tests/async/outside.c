@@ -1,14 +1,18 @@
 /* Those of the awaitables that reach out of the process, for the table. */
 #include "tests/async/awaitables.h"
 #include "tests/async/web.h"
+#include "tests/support/cluster.h"
 #include "workers/process.h"
 
 #include <criterion/criterion.h>
+
+static const char *url;
 
 void outside_open(void)
 {
     cr_assert_eq(process_zygote_start(), ERR_OK);
     web_open();
+    url = cluster_empty_database();
 }
 
 void outside_close(void)
@@ -64,4 +68,27 @@ int http_completes(struct job_ctx *ctx)
 int http_hangs(struct job_ctx *ctx, int64_t timeout_ms)
 {
     return get(ctx, "/hang", timeout_ms);
+}
+
+/* -- query --------------------------------------------------------------------------- */
+
+static int ask(struct job_ctx *ctx, const char *sql, int64_t timeout_ms)
+{
+    struct query_request request = {.url = url, .sql = sql};
+    struct query_answer answer;
+    int e = await_query(ctx, &request, &answer, timeout_ms);
+
+    cr_expect(e != JOB_OK || answer.n_rows == 1);
+    query_answer_release(&answer);
+    return e;
+}
+
+int query_completes(struct job_ctx *ctx)
+{
+    return ask(ctx, "SELECT 1", JOB_FOREVER);
+}
+
+int query_hangs(struct job_ctx *ctx, int64_t timeout_ms)
+{
+    return ask(ctx, "SELECT pg_sleep(600)", timeout_ms);
 }

@@ -188,6 +188,12 @@ Test(task_table, the_layout_of_abi_1_stays)
     cr_expect_eq(offsetof(struct abort_cell, seen), 4);
     cr_expect_eq(sizeof(struct abort_cell), 64);
     cr_expect_eq(sizeof(struct abort_info), 40);
+    cr_expect_eq(sizeof(struct exec_request), 88);
+    cr_expect_eq(sizeof(struct exec_answer), 80);
+    cr_expect_eq(sizeof(struct http_request), 120);
+    cr_expect_eq(sizeof(struct http_answer), 328);
+    cr_expect_eq(sizeof(struct query_request), 72);
+    cr_expect_eq(sizeof(struct query_answer), 328);
     cr_expect_eq(offsetof(struct belay_tasks, abi), 0);
     cr_expect_eq(offsetof(struct belay_tasks, tasks), 16);
 }
