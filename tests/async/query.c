@@ -284,11 +284,27 @@ Test(query, a_name_that_is_looked_up_slowly_holds_up_nobody)
 
 static const char sleeps[] = "SELECT pg_sleep(600)";
 
+/* Cancels the job so many times, from when the server is at work for it. */
+static int cancel_when_busy(struct job_ctx *ctx, void *arg)
+{
+    int times = *(const int *)arg;
+
+    while (number(ctx, busy) == 0)
+        await_sleep(ctx, 10, JOB_FOREVER);
+    for (int i = 0; i < times; i++) {
+        test_cancel();
+        await_sleep(ctx, 200, JOB_FOREVER);
+    }
+    return 0;
+}
+
+static int once = 1, twice = 2;
+
 static void stops_the_server(struct job_ctx *ctx)
 {
     struct query_answer answer;
 
-    test_cancel_in(100);
+    await_spawn(ctx, cancel_when_busy, &once);
     cr_expect_eq(ask(ctx, sleeps, &answer, JOB_FOREVER), JOB_CANCELLED);
     cr_expect_str_eq(answer.sqlstate, "57014");
     query_answer_release(&answer);
@@ -306,7 +322,7 @@ static void is_faster(struct job_ctx *ctx)
 {
     struct query_answer answer;
 
-    test_cancel_in(100);
+    await_spawn(ctx, cancel_when_busy, &once);
     cr_expect_eq(ask(ctx,
                      "DO $$ BEGIN PERFORM pg_sleep(600); EXCEPTION"
                      " WHEN query_canceled THEN NULL; END $$",
@@ -321,22 +337,12 @@ Test(query, a_statement_that_was_carried_out_says_so)
     run_async(is_faster);
 }
 
-static int cancel_twice(struct job_ctx *ctx, void *arg)
-{
-    (void)arg;
-    for (int i = 0; i < 2; i++) {
-        await_sleep(ctx, 200, JOB_FOREVER);
-        test_cancel();
-    }
-    return 0;
-}
-
 static void does_not_wait_for_ever(struct job_ctx *ctx)
 {
     struct query_answer answer;
     int64_t began_ms = clock_ms();
 
-    await_spawn(ctx, cancel_twice, NULL);
+    await_spawn(ctx, cancel_when_busy, &twice);
     cr_expect_eq(ask(ctx,
                      "DO $$ BEGIN LOOP BEGIN PERFORM pg_sleep(600); EXCEPTION"
                      " WHEN query_canceled THEN NULL; END; END LOOP; END $$",
