@@ -241,8 +241,9 @@ format: ## rewrite the sources with clang-format 14
 format-check:
 	@CLANG_FORMAT=$(CLANG_FORMAT) tests/house/format $(HAND_WRITTEN)
 
+lint: export CPPFLAGS := $(CPPFLAGS)
 lint: deps-check lint-openapi $(GEN_DEFS) $(GEN_C) ## clang-tidy, cppcheck, gcc -fanalyzer; the contract
-	@CPPFLAGS='$(CPPFLAGS)' tests/house/lint $(MAIN) $(SOURCES) openapi/gen_routes.c
+	@tests/house/lint $(MAIN) $(SOURCES) openapi/gen_routes.c
 
 .PHONY: lint-openapi
 lint-openapi: ## the contract against the code, Redocly and Spectral

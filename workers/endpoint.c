@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,14 +46,11 @@ static bool in_range(int value, int most, const char *key, struct buf *why)
 /* The file beside the other, unless its path is absolute. NULL without memory. */
 static char *beside(const char *file, const char *path)
 {
-    CLEANUP(free_ptr) char *copy = strdup(file);
-    char *whole = NULL;
+    const char *slash = strrchr(file, '/');
+    int len = slash != NULL && path[0] != '/' ? (int)(slash + 1 - file) : 0;
+    char *whole;
 
-    if (path[0] == '/')
-        return strdup(path);
-    if (copy == NULL || asprintf(&whole, "%s/%s", dirname(copy), path) < 0)
-        return NULL;
-    return whole;
+    return asprintf(&whole, "%.*s%s", len, file, path) < 0 ? NULL : whole;
 }
 
 /* The first line of the file. */

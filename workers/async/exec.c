@@ -273,12 +273,14 @@ int await_exec(struct job_ctx *ctx, const struct exec_request *request,
 {
     size_t most = request->output_most > 0 ? request->output_most : OUTPUT_MOST;
     struct run r = {.co = coroutine_self(),
-                    .out = {.run = &r, .text = BUF_INIT, .most = most},
-                    .err = {.run = &r, .text = BUF_INIT, .most = most},
+                    .out = {.run = &r, .most = most},
+                    .err = {.run = &r, .most = most},
                     .grace = {.due = on_grace_over},
                     .grace_ms = request->grace_ms > 0 ? request->grace_ms : GRACE_MS};
     int e = await_begin(ctx);
 
+    buf_init(&r.out.text);
+    buf_init(&r.err.text);
     *out = (struct exec_answer){.status = -1, .out = buf_empty, .err = buf_empty};
     if (e == JOB_OK)
         e = start_process(&r, request);

@@ -141,6 +141,7 @@ static curl_socket_t open_public(void *arg, curlsocktype purpose,
 }
 
 /* A connection that is used again was perhaps opened by a request that may do more. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): libcurl's signature */
 static int check_public(void *arg, char *address, char *own, int port, int own_port)
 {
     struct exchange *x = arg;
