@@ -245,6 +245,39 @@ BEGIN
   FROM t;
 END $$;
 
+-- The same for many that run: held already, abort asked for, no precondition, not to be deleted, not asked before. Answers
+-- what it did; the rest is left to cancel_one.
+CREATE FUNCTION belay.abort_held(p_ords int[], p_ids bigint[], p_reason text[], p_actor text[], p_cause text[],
+                                 p_grace int[]) RETURNS SETOF belay.answer LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN QUERY
+  WITH d AS (SELECT DISTINCT ON (x.id) x.* FROM unnest(p_ords, p_ids, p_reason, p_actor, p_cause, p_grace)
+             x (ord, id, reason, actor, cause, grace) ORDER BY x.id, x.ord),
+  k AS MATERIALIZED (
+    SELECT d.ord, j.*, l.at, l.worker_id, w.name AS worker,
+           ROW(d.id, coalesce((SELECT max(x.n) FROM belay.cancellations x WHERE x.job_id = d.id), 0) + 1, j.attempts + 1,
+               l.worker_id, l.id, d.cause, d.reason, d.actor, true, false, d.grace, clock_timestamp(), NULL, NULL,
+               clock_timestamp() + d.grace * interval '1 second', NULL, NULL, NULL, 1)::belay.cancellations AS receipt
+    FROM d
+    CROSS JOIN LATERAL (SELECT * FROM belay.lease_of(d.id) OFFSET 0) l
+    CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = d.id OFFSET 0) j
+    LEFT JOIN belay.workers w ON w.id = l.worker_id
+    WHERE NOT EXISTS (SELECT FROM belay.cancellations o WHERE o.job_id = d.id AND o.stopped_at IS NULL)),
+  c AS (INSERT INTO belay.cancellations SELECT (k.receipt).* FROM k),
+  t AS (SELECT k.ord, k.receipt, q.name AS queue,
+               belay.job_text(k.id, q.name, t.name, k.priority, k.args, 'doing', k.attempts + 1, k.max_attempts, k.lock,
+                              k.queueing_lock, k.tags, k.metadata, k.scheduled_at, k.created_at, k.at, NULL, k.worker,
+                              NULL, NULL, CASE WHEN p.at IS NOT NULL THEN belay.progress_text(p) END,
+                              (k.receipt).requested_at, k.timeout_ms, k.deadline) AS job
+        FROM k JOIN belay.queues q ON q.id = k.queue_id JOIN belay.tasks t ON t.id = k.task_id
+        LEFT JOIN belay.progress p ON p.job_id = k.id OFFSET 0)
+  SELECT t.ord, 'aborting', 'doing', belay.etag_text(t.job), t.job, belay.cancellation_text(t.receipt),
+         (t.receipt).n, (t.receipt).worker_id, (t.receipt).attempt, t.queue
+  FROM t;
+  PERFORM pg_notify('belay_abort', x.worker_id::text)
+  FROM (SELECT DISTINCT c.worker_id FROM belay.cancellations c WHERE c.job_id = ANY (p_ids) AND c.stopped_at IS NULL) x;
+END $$;
+
 -- The plain case of one: it waits in ready and has no locks, or it runs and was not asked before; no precondition, not to be
 -- deleted. NULL result: it is not that case, and nothing was done.
 CREATE FUNCTION belay.cancel_plain(p_id bigint, p_abort boolean, p_reason text, p_actor text, p_cause text, p_grace int)
@@ -301,9 +334,9 @@ BEGIN
   END IF;
   SELECT y.locks, y.ids, y.known INTO locks, holders, known FROM belay.all_locks_of(p_ids) y;
   SELECT array_agg(y.ord::int) AS ords, array_agg(y.id) AS ids, array_agg(y.abort) AS abort, array_agg(y.reason) AS reason,
-         array_agg(y.actor) AS actor, array_agg(y.cause) AS cause INTO x
-  FROM unnest(p_ids, p_abort, p_delete, p_reason, p_actor, p_cause, p_only_if, p_attempt, p_if_match)
-       WITH ORDINALITY y (id, abort, del, reason, actor, cause, only_if, attempt, if_match, ord)
+         array_agg(y.actor) AS actor, array_agg(y.cause) AS cause, array_agg(y.grace) AS grace INTO x
+  FROM unnest(p_ids, p_abort, p_delete, p_reason, p_actor, p_cause, p_grace, p_only_if, p_attempt, p_if_match)
+       WITH ORDINALITY y (id, abort, del, reason, actor, cause, grace, only_if, attempt, if_match, ord)
   WHERE NOT y.del AND y.only_if IS NULL AND y.attempt IS NULL AND y.if_match IS NULL;
   IF cardinality(p_ids) > 1 AND x.ords IS NOT NULL THEN
     IF cardinality(x.ords) < cardinality(p_ids) THEN
@@ -318,6 +351,17 @@ BEGIN
     RETURN;
   END IF;
   PERFORM belay.hold_jobs(ARRAY(SELECT p_ids[i] FROM generate_subscripts(p_ids, 1) i WHERE NOT i = ANY (done)));
+  IF cardinality(p_ids) > 1 AND x.ords IS NOT NULL THEN
+    SELECT array_agg(y.ord) AS ords, array_agg(y.id) AS ids, array_agg(y.reason) AS reason, array_agg(y.actor) AS actor,
+           array_agg(y.cause) AS cause, array_agg(y.grace) AS grace INTO x
+    FROM unnest(x.ords, x.ids, x.abort, x.reason, x.actor, x.cause, x.grace)
+         y (ord, id, abort, reason, actor, cause, grace)
+    WHERE y.abort AND y.id = ANY (known) AND NOT y.ord = ANY (done);
+    FOR a IN SELECT * FROM belay.abort_held(x.ords, x.ids, x.reason, x.actor, x.cause, x.grace) LOOP
+      done := done || a.ord;
+      RETURN NEXT a;
+    END LOOP;
+  END IF;
   FOR x IN SELECT * FROM unnest(p_ids, p_abort, p_delete, p_reason, p_actor, p_cause, p_grace, p_only_if, p_attempt,
                                 p_if_match)
            WITH ORDINALITY y (id, abort, del, reason, actor, cause, grace, only_if, attempt, if_match, ord)

@@ -206,6 +206,33 @@ Test(cancel, the_fast_path_and_the_slow_one_write_the_same)
                 "1");
 }
 
+Test(cancel, running_jobs_of_a_batch_get_the_receipts_that_single_ones_get)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.make('doing') FROM generate_series(1, 4)");
+    cluster_psql(url, "SELECT belay.cancel_jobs('{4}', '{t}', '{f}', '{NULL}', '{NULL}',"
+                      " '{user}', '{NULL}', '{NULL}', '{NULL}', '{NULL}')");
+    jobs_expect(url,
+                "SELECT string_agg(result, ' ' ORDER BY ord) FROM"
+                " belay.cancel_jobs('{3,1,2,2,4}', '{t,t,f,t,t}', '{f,f,f,f,f}',"
+                " '{NULL,NULL,NULL,NULL,NULL}', '{NULL,NULL,NULL,NULL,NULL}',"
+                " '{user,user,user,user,user}', '{NULL,NULL,NULL,NULL,NULL}',"
+                " '{NULL,NULL,NULL,NULL,NULL}', '{NULL,NULL,NULL,NULL,NULL}',"
+                " '{NULL,NULL,NULL,NULL,NULL}')",
+                "aborting aborting job-running aborting aborting");
+    jobs_expect(url, "SELECT t.receipts(1), t.receipts(2), t.receipts(3), t.receipts(4)",
+                "1:open|1:open|1:open|1:open");
+    jobs_expect(url,
+                "SELECT count(DISTINCT (n, attempt, cause, reason, actor, abort,"
+                " delete_requested, grace_seconds, force_at, outcome)),"
+                " string_agg(requests::text, ' ' ORDER BY job_id) FROM"
+                " belay.cancellations c JOIN belay.leases l ON l.id = c.lease_id AND"
+                " l.worker_id = c.worker_id AND l.job_ids @> ARRAY[c.job_id]",
+                "1|1 1 1 2");
+    jobs_check(url);
+}
+
 Test(cancel, the_etag_answered_is_that_of_the_job_as_it_is_then)
 {
     const char *url = jobs_database();
