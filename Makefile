@@ -201,12 +201,12 @@ $(CHAOS): $(OUT)/chaos/%: $(OUT)/obj/tests/chaos/%.o $(CHAOS_SHARED) $(OBJECTS)
 	$(call say,link)
 	$(Q)$(CC) $(LINK_OPT) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-# A plugin of tasks that go wrong, for tests/isolate.
+# A plugin of tasks that go wrong, for tests/isolate; no sanitizer is to find it out first.
 POISON := $(OUT)/poison.so
 $(POISON): tests/poison/tasks.c $(wildcard workers/*.h) | $(GEN_DEFS)
 	@mkdir -p $(@D)
 	$(call say,link)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -shared -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) -std=c11 -O1 -g $(WARN) $(WERROR) -fPIC -shared -o $@ $<
 
 chaos: deps-test ## kill, freeze and cut off everything, thousands of times, with full accounting
 	@$(MAKE) --no-print-directory -j2 binaries

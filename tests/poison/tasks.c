@@ -15,7 +15,7 @@ enum { GIB = 1 << 30, BOMB_CHILDREN = 10, BOMB_DEPTH = 3 };
 
 static enum job_result segv(struct job_ctx *ctx)
 {
-    int *volatile nowhere = NULL;
+    volatile int *volatile nowhere = NULL;
 
     *nowhere = 33; /* NOLINT: this is what it is for */
     return job_ok(ctx);
@@ -97,6 +97,12 @@ static enum job_result babble(struct job_ctx *ctx)
     exit(0);
 }
 
+static enum job_result leave(struct job_ctx *ctx)
+{
+    (void)ctx;
+    _exit(0);
+}
+
 /* -- others -------------------------------------------------------------------------- */
 
 static enum job_result tell_pid(struct job_ctx *ctx)
@@ -167,6 +173,7 @@ BELAY_TASKS(ISOLATED("segv", segv, .timeout_seconds = 30),
             ISOLATED("bomb", bomb, .timeout_seconds = 1),
             ISOLATED("close_all", close_all, .timeout_seconds = 30),
             ISOLATED("babble", babble, .timeout_seconds = 30),
+            ISOLATED("leave", leave, .timeout_seconds = 30),
             ISOLATED("pid", tell_pid, .max_jobs_per_child = 2),
             ISOLATED("ask_why", ask_why, .timeout_seconds = 0),
             ISOLATED("look", look_in_a_loop, .timeout_seconds = 0),
