@@ -163,6 +163,8 @@ void batch_exec(struct link *link, bool changes, struct pending **batch, int n)
 {
     enum err e = ERR_CONFLICT;
 
+    if (n <= 0)
+        return;
     for (int i = 0; i < CONFLICT_TRIES && e == ERR_CONFLICT && !db_is_broken(link->db);
          i++)
         e = exec_once(link, batch, n);

@@ -51,10 +51,12 @@ static bool make_base_env(struct declaration *d)
     }
     for (uint32_t i = 0; i < d->env_count; i++) {
         bool whole = strchr(d->env[i], '=') != NULL;
-        if (whole ? (d->base_env[n] = strdup(d->env[i])) == NULL
-                  : !env_own(d->env[i], NULL, &d->base_env[n]))
+        char *value = NULL;
+        if (whole ? (value = strdup(d->env[i])) == NULL
+                  : !env_own(d->env[i], NULL, &value))
             return false;
-        n += d->base_env[n] != NULL;
+        if (value != NULL)
+            d->base_env[n++] = value;
     }
     return true;
 }

@@ -31,17 +31,18 @@ static struct task command_task(const struct declaration *d)
 
 static enum err make_tasks(struct commands *c)
 {
-    static const struct declarations none = {.commands = NULL};
-    const struct declarations *all = c->declared != NULL ? c->declared : &none;
-    size_t n = 0, most = all->commands_count + all->endpoints_count + 1;
+    const struct declarations *all = c->declared; /* NULL: nothing is declared */
+    size_t n_commands = all != NULL ? all->commands_count : 0;
+    size_t n_endpoints = all != NULL ? all->endpoints_count : 0;
+    size_t n = 0, most = n_commands + n_endpoints + 1;
 
     c->tasks = calloc(most, sizeof *c->tasks);
     c->list = calloc(most, sizeof *c->list);
     if (c->tasks == NULL || c->list == NULL)
         return ERR_NO_MEMORY;
-    for (size_t i = 0; i < all->commands_count; i++)
+    for (size_t i = 0; i < n_commands; i++)
         c->tasks[n++] = command_task(&all->commands[i]);
-    for (size_t i = 0; i < all->endpoints_count; i++)
+    for (size_t i = 0; i < n_endpoints; i++)
         c->tasks[n++] = endpoint_task(&all->endpoints[i]);
     for (size_t i = 0; i < n; i++)
         c->list[i] = &c->tasks[i];

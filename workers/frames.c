@@ -43,9 +43,7 @@ static bool send_all(int fd, struct msghdr *m, int ms)
         ssize_t n = sendmsg(fd, m, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n >= 0)
             skip(m, (size_t)n);
-        else if (errno == EAGAIN && poll(&room, 1, ms) == 0)
-            return false;
-        else if (errno != EAGAIN && errno != EINTR)
+        else if (errno != EINTR && (errno != EAGAIN || poll(&room, 1, ms) == 0))
             return false;
     }
     return true;

@@ -84,7 +84,11 @@ enum err node_open(const struct node_options *options, struct node **out_node,
     while (options->tasks[n_tasks] != NULL)
         n_tasks++;
     node->tallies = calloc(n_tasks + 1, sizeof *node->tallies);
-    enum err e = node->tallies != NULL ? open_parts(node) : ERR_NO_MEMORY;
+    if (node->tallies == NULL) {
+        free(node);
+        return ERR_NO_MEMORY;
+    }
+    enum err e = open_parts(node);
     if (e == ERR_OK)
         *out_node = node;
     else
