@@ -112,6 +112,9 @@ void batch_fail(struct pending **batch, int n, enum err e, const char *message)
     }
 }
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored                                                           \
+    "-Wanalyzer-malloc-leak" /* no batch is empty: one has it */
 /* Cuts the result into the parts of its operations: rows are in the order of `ord`, the
  * number of the input row. */
 static enum err share_rows(struct pending **batch, int n, struct db_rows *rows)
@@ -137,6 +140,7 @@ static enum err share_rows(struct pending **batch, int n, struct db_rows *rows)
     }
     return ERR_OK;
 }
+#pragma GCC diagnostic pop
 
 static enum err exec_once(struct link *link, struct pending **batch, int n)
 {
@@ -163,8 +167,6 @@ void batch_exec(struct link *link, bool changes, struct pending **batch, int n)
 {
     enum err e = ERR_CONFLICT;
 
-    if (n <= 0)
-        return;
     for (int i = 0; i < CONFLICT_TRIES && e == ERR_CONFLICT && !db_is_broken(link->db);
          i++)
         e = exec_once(link, batch, n);
