@@ -112,9 +112,11 @@ void batch_fail(struct pending **batch, int n, enum err e, const char *message)
     }
 }
 
+#if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored                                                           \
-    "-Wanalyzer-malloc-leak" /* no batch is empty: one has it */
+/* No batch is empty, so there is one that has it. */
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
+#endif
 /* Cuts the result into the parts of its operations: rows are in the order of `ord`, the
  * number of the input row. */
 static enum err share_rows(struct pending **batch, int n, struct db_rows *rows)
@@ -140,7 +142,9 @@ static enum err share_rows(struct pending **batch, int n, struct db_rows *rows)
     }
     return ERR_OK;
 }
+#if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop
+#endif
 
 static enum err exec_once(struct link *link, struct pending **batch, int n)
 {
