@@ -6,8 +6,10 @@ limit() { build/bench/queue_limit "$(url "$1")" "$2" "$3" "${4:-}" | field per_s
 # The service's own rate: from the first claim to the last end in the table, once nothing is ready or leased any more.
 served() {
     local jobs=$1 name=$2 us
+    shift 2
+    [ $# -gt 0 ] || set -- --concurrency 2
     fill "$name" bench "$jobs"
-    serve "$name" --concurrency 2 --prefetch 2000
+    serve "$name" --prefetch 2000 "$@"
     until [ "$(sql "$name" "SELECT EXISTS (SELECT FROM belay.ready) OR EXISTS (SELECT FROM belay.leases)")" = f ]; do
         sleep 0.01
     done
@@ -45,9 +47,15 @@ measure_look() {
 }
 
 measure_children() {
-    local got
+    local got jobs i
     got=$(build/bench/children)
     row "isolated no-op jobs, 4 warm children" "$(echo "$got" | field isolated)" /s '>=' 10000 "from run to end, without a database"
+    jobs=$(n 40000)
+    for i in 1 2 3; do
+        fresh "isolated$i"
+        served "$jobs" "isolated$i" --concurrency 4 --isolate '*' >"$dir/isolated.$i"
+    done
+    row "  claim to finished, history kept" "$(cat "$dir"/isolated.? | median)" /s '>=' 10000 "median of 3"
     row "commands that run /bin/true" "$(echo "$got" | field exec)" /s '>=' 1 "one at a time"
     row "  against a bare loop of posix_spawn" "$(ratio "$(echo "$got" | field exec)" "$(echo "$got" | field spawn)")" x \
         '>=' 0.7 "the loop: $(echo "$got" | field spawn)/s"

@@ -86,9 +86,10 @@ bool isolate_child_abort_info(struct isolate_child *c, struct abort_info *out)
         _exit(EXIT_NO_START);
     if (info.cause < 0)
         return false;
-    buf_clear(&c->info); /* the frame is gone with the next one that is read */
-    buf_add(&c->info, f.bytes, f.len);
+    if (c->info.len == 0) /* as on a thread: the words of the first request stay */
+        buf_add(&c->info, f.bytes, f.len);
     f.bytes = c->info.text;
+    f.len = c->info.len;
     if (!frame_take_text(&f, &reason) || !frame_take_text(&f, &actor))
         return false;
     *out = (struct abort_info){.cause = (enum abort_cause)info.cause,
@@ -192,6 +193,7 @@ static bool run_one(struct isolate_child *c, const struct frame *from)
         .job = &job,
         .child = c};
     c->seen = false;
+    buf_clear(&c->info);
     enum job_result result = job.task->run(&ctx);
     context_run_deferred(&ctx);
     tell_end(c, result, &ctx);

@@ -22,7 +22,7 @@ void isolate_child_set_tasks(const struct task *const *tasks);
 void isolate_child_main(void);
 
 void isolate_child_seen(struct isolate_child *c);
-/* The texts live until the next call. */
+/* The texts live until the task returns. */
 bool isolate_child_abort_info(struct isolate_child *c, struct abort_info *out);
 int isolate_child_abort_fd(const struct isolate_child *c);
 void isolate_child_progress(struct isolate_child *c, double percent, const char *words);

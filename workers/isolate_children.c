@@ -10,6 +10,7 @@
 #include "workers/isolate_child.h"
 #include "workers/message.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -41,6 +42,7 @@ static enum err start_process(struct child *c, struct buf *why)
     struct process_spec spec = {
         .argv = argv, .env = env, .stdin_fd = ends[1], .is_entry = true};
     c->socket = ends[0];
+    fcntl(c->socket, F_SETFL, O_NONBLOCK); /* of our end alone */
     enum err e = process_start(&spec, &c->process, why);
     close(ends[1]);
     return e;

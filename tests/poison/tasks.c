@@ -119,7 +119,7 @@ static void wave(struct job_ctx *ctx, void *arg)
 /* Waits for an abort, and repeats what it is told of it. */
 static enum job_result ask_why(struct job_ctx *ctx)
 {
-    struct abort_info info;
+    struct abort_info info, again;
 
     job_defer(ctx, wave, NULL);
     fprintf(stderr, "pid %d of job %" PRId64 " on stderr\n", (int)getpid(), job_id(ctx));
@@ -128,7 +128,7 @@ static enum job_result ask_why(struct job_ctx *ctx)
     job_progress(ctx, 20, "still waiting");
     while (!job_should_abort(ctx))
         job_sleep(ctx, 60000);
-    if (!job_abort_info(ctx, &info))
+    if (!job_abort_info(ctx, &info) || !job_abort_info(ctx, &again))
         return job_failed(ctx, "no_info", "nothing was said");
     return job_aborted(ctx, "%s says %s, %s", info.actor, info.reason,
                        info.grace_left_ms > 1000 ? "no hurry" : "hurry");
