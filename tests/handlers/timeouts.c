@@ -1,4 +1,5 @@
 /* Jobs that take too long: timeouts of attempts, and deadlines of jobs. */
+#include "server/core/clock.h"
 #include "tests/support/cluster.h"
 #include "tests/support/steered.h"
 
@@ -137,4 +138,22 @@ Test(timeouts, what_is_not_a_limit_is_refused)
         expect_status(r, 422);
         expect_text(r, "errors.0.pointer", bad[i][1]);
     }
+}
+
+Test(timeouts, a_job_that_is_late_while_the_database_is_away_is_stopped_when_it_is_back)
+{
+    struct cluster *cluster = cluster_new();
+    struct service *s = service_start(cluster_url(cluster), "--concurrency 1");
+    int64_t id = put_job(s, "{\"task\":\"sleep\",\"args\":{\"seconds\":600},"
+                            "\"timeout_seconds\":3}");
+
+    wait_status(s, id, "doing");
+    int64_t late_ms = clock_ms() + 3 * MS_PER_SECOND;
+    cluster_stop(cluster);
+    wait_until(clock_ms() > late_ms);
+    cluster_start(cluster);
+    wait_until(http_get(s, "/readyz")->status == 200);
+    expect_text(wait_status(s, id, "failed"), "error.kind", "timeout");
+    service_stop(s);
+    cluster_free(cluster);
 }
