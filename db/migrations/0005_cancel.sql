@@ -293,6 +293,7 @@ BEGIN
     DELETE FROM belay.ready r WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = p_id;
     IF FOUND THEN
       a.result := 'cancelled';
+      SELECT * INTO j FROM belay.jobs WHERE id = p_id; -- an attempt may have come and gone since the first look
       c := belay.end_todo(p_id, j.attempts, p_abort, false, p_reason, p_actor, p_cause);
       RETURN belay.answer_with(a, p_id, c);
     END IF;

@@ -44,6 +44,15 @@ Test(meet, a_cancel_waits_for_the_claim_and_finds_the_job_running)
                            "SELECT t.status(1)", "doing"});
 }
 
+Test(meet, a_cancel_that_waits_counts_the_attempt_that_it_waited_for)
+{
+    meet(&(struct meeting){"SELECT t.ins(tries => 3), t.worker()",
+                           "LOCK TABLE belay.ready; SELECT t.claim(1);"
+                           "SELECT t.back_mine(1, 'retry')",
+                           "SELECT t.cancel(1)", "todo", "cancelled",
+                           "SELECT attempts FROM belay.ends", "1"});
+}
+
 Test(meet, an_abort_waits_for_the_claim_and_is_asked)
 {
     meet(&(struct meeting){"SELECT t.ins(), t.worker()", "SELECT t.claim(1)",
