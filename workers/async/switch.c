@@ -23,6 +23,7 @@
 #endif
 
 #ifdef WITH_ASAN
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 #ifdef WITH_TSAN
@@ -93,6 +94,11 @@ void switch_prepare(struct switch_point *p, void *bottom, size_t bytes,
     p->bytes = bytes;
     p->fake_stack = p->fiber = NULL;
     p->valgrind_id = 0;
+#ifdef WITH_ASAN
+    /* What ran here before has not returned from its last frames. Code that was compiled
+     * without the sanitizer, as that of a plugin, does not clean up after it. */
+    ASAN_UNPOISON_MEMORY_REGION(bottom, bytes);
+#endif
 #ifdef WITH_TSAN
     p->fiber = __tsan_create_fiber(0);
 #endif
