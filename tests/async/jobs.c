@@ -367,6 +367,19 @@ Test(jobs, async_jobs_start_although_all_threads_are_busy)
     wait_for(enqueue("async_quick"), "succeeded");
 }
 
+/* It is claimed by another statement than most, which has to tell the same of a job. */
+Test(jobs, a_job_from_behind_a_backlog_has_its_timeout)
+{
+    enqueue_many("sync_wait", 100);
+    int64_t id =
+        cluster_int(url, "SELECT belay.enqueue('async_wait', timeout_seconds => 0.2)");
+    wait_for(id, "failed");
+    cr_expect_str_eq(cluster_psql(url, text_of("SELECT error ->> 'kind' FROM belay.ends"
+                                               " WHERE id = %ld",
+                                               (long)id)),
+                     "timeout");
+}
+
 Test(jobs, sync_jobs_start_although_the_loop_is_full)
 {
     struct node_status status;
