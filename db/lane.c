@@ -12,7 +12,6 @@
 #include "db/batch.h"
 #include "db/link.h"
 #include "server/core/clock.h"
-#include "server/core/log.h"
 #include "server/core/monitor.h"
 
 #include <pthread.h>

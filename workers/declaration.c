@@ -202,12 +202,19 @@ static bool check_env(const struct declaration *d, struct buf *why)
     return true;
 }
 
+/* What commands and endpoints have in common. */
+static bool check_limits(int grace_seconds, int max_attempts, int timeout_seconds,
+                         struct buf *why)
+{
+    return in_range(grace_seconds, SECONDS_MAX, "grace_seconds", why) &&
+           in_range(max_attempts, ATTEMPTS_MAX, "max_attempts", why) &&
+           in_range(timeout_seconds, TIMEOUT_MAX, "timeout_seconds", why);
+}
+
 static bool check_declaration(struct declaration *d, struct buf *why)
 {
-    if (!in_range(d->grace_seconds, SECONDS_MAX, "grace_seconds", why) ||
-        !in_range(d->max_attempts, ATTEMPTS_MAX, "max_attempts", why) ||
-        !in_range(d->retry_seconds, SECONDS_MAX, "retry_seconds", why) ||
-        !in_range(d->timeout_seconds, TIMEOUT_MAX, "timeout_seconds", why))
+    if (!check_limits(d->grace_seconds, d->max_attempts, d->timeout_seconds, why) ||
+        !in_range(d->retry_seconds, SECONDS_MAX, "retry_seconds", why))
         return false;
     for (uint32_t i = 0; i < d->args_count; i++) {
         if (!compile_argument(&d->args[i], why))
@@ -236,8 +243,12 @@ static bool finish_one(const char *file, struct declarations *all, uint32_t i,
         buf_adds(what, "the name has other characters than A-Z a-z 0-9 _ . : -");
     if (what->len > 0)
         return false;
-    if (i >= all->commands_count)
-        return endpoint_check(&all->endpoints[i - all->commands_count], file, what);
+    if (i >= all->commands_count) {
+        struct endpoint *e = &all->endpoints[i - all->commands_count];
+        return check_limits(e->grace_seconds, e->max_attempts, e->timeout_seconds,
+                            what) &&
+               endpoint_check(e, file, what);
+    }
     return check_declaration(&all->commands[i], what) &&
            declaration_make_base(&all->commands[i], file);
 }

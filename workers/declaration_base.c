@@ -61,15 +61,16 @@ static bool make_base_env(struct declaration *d)
     return true;
 }
 
-/* Paths in a file are relative to the file, wherever Belay was started. Whether they
- * exist is seen when a job needs them. */
-static bool make_absolute(char **path, const char *base)
+bool declaration_make_absolute(char **path, const char *file)
 {
+    CLEANUP(free_ptr) char *copy = NULL, *base = NULL;
     char *whole;
 
     if (*path == NULL || (*path)[0] == '/')
         return true;
-    if (asprintf(&whole, "%s/%s", base, *path) < 0)
+    copy = strdup(file);
+    base = copy != NULL ? realpath(dirname(copy), NULL) : NULL;
+    if (base == NULL || asprintf(&whole, "%s/%s", base, *path) < 0)
         return false;
     free(*path);
     *path = whole;
@@ -78,12 +79,9 @@ static bool make_absolute(char **path, const char *base)
 
 static bool make_paths(struct declaration *d, const char *file)
 {
-    CLEANUP(free_ptr) char *copy = strdup(file), *base = NULL;
-
-    base = copy != NULL ? realpath(dirname(copy), NULL) : NULL;
-    if (base == NULL || !make_absolute(&d->directory, base))
-        return false;
-    return strchr(d->command[0], '/') == NULL || make_absolute(&d->command[0], base);
+    return declaration_make_absolute(&d->directory, file) &&
+           (strchr(d->command[0], '/') == NULL ||
+            declaration_make_absolute(&d->command[0], file));
 }
 
 bool declaration_make_base(struct declaration *d, const char *file)

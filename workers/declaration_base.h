@@ -5,7 +5,12 @@
 
 #include "workers/declaration.h"
 
-/* False without memory, or when the file's directory has gone. */
+/* Paths in a file are relative to the file, wherever Belay was started: makes one
+ * absolute (NULL stays NULL). Whether it exists is seen when it is needed. False without
+ * memory, or when the file's directory has gone. */
+bool declaration_make_absolute(char **path, const char *file);
+
+/* False as above. */
 bool declaration_make_base(struct declaration *d, const char *file);
 
 #endif

@@ -6,8 +6,7 @@
  * know where we are, and a lost call would be a job that hangs). */
 #include "workers/endpoint.h"
 
-#include "server/core/cleanup.h"
-#include "server/core/clock.h"
+#include "workers/declaration_base.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -18,9 +17,7 @@
 #include <time.h>
 
 enum {
-    SECONDS_MAX = 86400,
-    TIMEOUT_MAX = 7 * SECONDS_MAX,
-    ATTEMPTS_MAX = 1000,
+    SECONDS_MAX = 86400, /* of Retry-After */
     HEADERS_MOST = 64,
     OWN_HEADERS = 5, /* and the NULL at the end */
     ID_BYTES = 80,
@@ -33,24 +30,6 @@ enum {
 static bool is_http(const char *url)
 {
     return strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0;
-}
-
-static bool in_range(int value, int most, const char *key, struct buf *why)
-{
-    if (value >= 0 && value <= most)
-        return true;
-    buf_addf(why, "%s is %d; it should be from 1 to %d", key, value, most);
-    return false;
-}
-
-/* The file beside the other, unless its path is absolute. NULL without memory. */
-static char *beside(const char *file, const char *path)
-{
-    const char *slash = strrchr(file, '/');
-    int len = slash != NULL && path[0] != '/' ? (int)(slash + 1 - file) : 0;
-    char *whole;
-
-    return asprintf(&whole, "%.*s%s", len, file, path) < 0 ? NULL : whole;
 }
 
 /* The first line of the file. */
@@ -71,7 +50,6 @@ static bool read_secret(const char *path, char *out, int size, struct buf *why)
 
 static bool take_key(struct endpoint *e, const char *file, struct buf *why)
 {
-    CLEANUP(free_ptr) char *path = NULL;
     char from_file[256] = "";
     const char *secret = e->secret;
 
@@ -82,8 +60,8 @@ static bool take_key(struct endpoint *e, const char *file, struct buf *why)
         return false;
     }
     if (e->secret_file != NULL) {
-        if ((path = beside(file, e->secret_file)) == NULL ||
-            !read_secret(path, from_file, sizeof from_file, why))
+        if (!declaration_make_absolute(&e->secret_file, file) ||
+            !read_secret(e->secret_file, from_file, sizeof from_file, why))
             return false;
         secret = from_file;
     }
@@ -116,10 +94,7 @@ bool endpoint_check(struct endpoint *e, const char *file, struct buf *why)
                  is_http(e->url) ? "cancel_url" : "url");
         return false;
     }
-    return in_range(e->grace_seconds, SECONDS_MAX, "grace_seconds", why) &&
-           in_range(e->max_attempts, ATTEMPTS_MAX, "max_attempts", why) &&
-           in_range(e->timeout_seconds, TIMEOUT_MAX, "timeout_seconds", why) &&
-           check_headers(e, why) && take_key(e, file, why);
+    return check_headers(e, why) && take_key(e, file, why);
 }
 
 /* -- a message ----------------------------------------------------------------------- */
