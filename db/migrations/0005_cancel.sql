@@ -323,6 +323,7 @@ DECLARE
   locks text[];
   holders bigint[];
   known bigint[];
+  held boolean := false;
 BEGIN
   IF cardinality(p_ids) = 1 AND NOT p_delete[1] AND p_only_if[1] IS NULL AND p_attempt[1] IS NULL
      AND p_if_match[1] IS NULL THEN
@@ -340,7 +341,8 @@ BEGIN
        WITH ORDINALITY y (id, abort, del, reason, actor, cause, grace, only_if, attempt, if_match, ord)
   WHERE NOT y.del AND y.only_if IS NULL AND y.attempt IS NULL AND y.if_match IS NULL;
   IF cardinality(p_ids) > 1 AND x.ords IS NOT NULL THEN
-    IF cardinality(x.ords) < cardinality(p_ids) THEN
+    held := cardinality(x.ords) < cardinality(p_ids);
+    IF held THEN
       PERFORM belay.hold_jobs(p_ids);
     END IF;
     FOR a IN SELECT * FROM belay.cancel_ready(x.ords, x.ids, x.abort, x.reason, x.actor, x.cause) LOOP
@@ -351,7 +353,9 @@ BEGIN
   IF cardinality(done) = cardinality(p_ids) THEN
     RETURN;
   END IF;
-  PERFORM belay.hold_jobs(ARRAY(SELECT p_ids[i] FROM generate_subscripts(p_ids, 1) i WHERE NOT i = ANY (done)));
+  IF NOT held THEN
+    PERFORM belay.hold_jobs(ARRAY(SELECT p_ids[i] FROM generate_subscripts(p_ids, 1) i WHERE NOT i = ANY (done)));
+  END IF;
   IF cardinality(p_ids) > 1 AND x.ords IS NOT NULL THEN
     SELECT array_agg(y.ord) AS ords, array_agg(y.id) AS ids, array_agg(y.reason) AS reason, array_agg(y.actor) AS actor,
            array_agg(y.cause) AS cause, array_agg(y.grace) AS grace INTO x
