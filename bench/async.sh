@@ -39,19 +39,10 @@ measure_sleepers() {
     stop_node "$node"
 }
 
-# rate NAME TASK ARGS JOBS: from the first claim to the last end.
-noop_rate() {
-    local name=$1 us
-    fresh "$name"
-    fill "$name" bench "$4" "$2" "$3"
-    serve "$name" --concurrency 2 --prefetch 2000
-    until [ "$(sql "$name" "SELECT EXISTS (SELECT FROM belay.ready) OR EXISTS (SELECT FROM belay.leases)")" = f ]; do
-        sleep 0.01
-    done
-    us=$(sql "$name" "SELECT (extract(epoch FROM clock_timestamp() - min(started_at)) * 1e6)::bigint FROM belay.ends")
-    [ "$(sql "$name" "SELECT count(*) FROM belay.ends WHERE status = 2")" = "$4" ]
-    stop_node "$node"
-    calc '%d\n' "$4 * 1e6 / $us"
+noop_rate() { # NAME TASK ARGS JOBS
+    fresh "$1"
+    fill "$1" bench "$4" "$2" "$3"
+    served_all "$4" "$1" --concurrency 2
 }
 
 measure_async() {

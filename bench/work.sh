@@ -3,12 +3,11 @@
 
 limit() { build/bench/queue_limit "$(url "$1")" "$2" "$3" "${4:-}" | field per_second; }
 
-# The service's own rate: from the first claim to the last end in the table, once nothing is ready or leased any more.
-served() {
+# served_all JOBS NAME FLAGS...: the service's own rate for what is filled in already: from the first claim to the last end in
+# the table, once nothing is ready or leased any more.
+served_all() {
     local jobs=$1 name=$2 us
     shift 2
-    [ $# -gt 0 ] || set -- --concurrency 2
-    fill "$name" bench "$jobs"
     serve "$name" --prefetch 2000 "$@"
     until [ "$(sql "$name" "SELECT EXISTS (SELECT FROM belay.ready) OR EXISTS (SELECT FROM belay.leases)")" = f ]; do
         sleep 0.01
@@ -17,6 +16,14 @@ served() {
     [ "$(sql "$name" "SELECT count(*) FROM belay.ends WHERE status = 2")" = "$jobs" ]
     stop_node "$node"
     calc '%d\n' "$jobs * 1e6 / $us"
+}
+
+served() {
+    local jobs=$1 name=$2
+    shift 2
+    [ $# -gt 0 ] || set -- --concurrency 2
+    fill "$name" bench "$jobs"
+    served_all "$jobs" "$name" "$@"
 }
 
 measure_run() {
