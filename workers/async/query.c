@@ -152,10 +152,10 @@ static bool call_start(struct ask *a, char *url, struct query_cancel *cancel)
         return false;
     *call = (struct call){.loop = a->loop,
                           .ask = a,
-                          .url = url,
                           .names = {BUF_INIT, BUF_INIT, BUF_INIT, 0},
                           .words = BUF_INIT,
                           .cancel = cancel};
+    call->url = url;
     call->work.data = call;
     uv_queue_work(&a->loop->uv, &call->work, run_call, on_called);
     atomic_fetch_add(&a->loop->n_loose, 1);
