@@ -23,11 +23,10 @@ static enum job_result do_nothing(struct job_ctx *ctx)
 }
 
 static const struct task task_nothing = {
-    .name = "nothing", .run = do_nothing, .isolation = TASK_IN_PROCESS};
+    .name = "nothing", .run = do_nothing, .kind = TASK_PROCESS};
 static const struct task *const tasks[] = {&task_nothing, NULL};
 
-static char no_names[] = "";
-static struct config config = {.isolate = no_names, .isolate_jobs_per_child = 1000000000};
+static struct config config = {.isolate_jobs_per_child = 1000000000};
 static struct node node = {.options = {.config = &config}};
 
 static void die(const char *what)
@@ -46,8 +45,7 @@ static void run_one(const struct task *task, int slot, int64_t id)
                       .task = task,
                       .queue = "default",
                       .task_name = task->name,
-                      .args = "{}",
-                      .isolated = isolates_has(&config, task)};
+                      .args = "{}"};
 
     job.watch = (struct abort_watch){.job_id = id, .attempt = 1, .grace_ms = 1000};
     abort_watch_begin(node.aborts, &job.watch);

@@ -350,7 +350,7 @@ int serve(int argc, char **argv, struct task_table *tasks)
     else if (e == ERR_OK)
         e = collect_tasks(&s, &why);
     if (e == ERR_OK && mode != CLI_PRINT_CONFIG)
-        e = isolates_check(&s.config, task_table_list(s.tasks), &why);
+        e = task_table_isolate(s.tasks, s.config.isolate, &why);
     if (e == ERR_OK && mode == CLI_CHECK_CONFIG)
         puts("the configuration is right");
     else if (e == ERR_OK && mode == CLI_RUN)

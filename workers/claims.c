@@ -6,7 +6,6 @@
 
 #include "server/core/clock.h"
 #include "server/core/config.h"
-#include "workers/isolate.h"
 #include "workers/parts.h"
 
 #include <stdlib.h>
@@ -207,15 +206,13 @@ static void watch(struct node *node, struct job *job, int64_t worker_id)
     if (job->timeout_ms < 0)
         job->timeout_ms =
             job->task != NULL ? job->task->timeout_seconds * MS_PER_SECOND : 0;
-    job->isolated = job->task != NULL && isolates_has(node->options.config, job->task);
     job->watch = (struct abort_watch){
         .job_id = job->id,
         .lease = job->lease,
         .worker_id = worker_id,
         .attempt = job->attempt,
         .task = job->task,
-        .grace_ms = job_is_async(job) || job->isolated ||
-                            (job->task != NULL && job->task->escalation == ESCALATE_KILL)
+        .grace_ms = job->task != NULL && job->task->kind != TASK_SYNC
                         ? grace * MS_PER_SECOND
                         : INT64_MAX,
     };

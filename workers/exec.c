@@ -19,10 +19,9 @@ struct commands {
 static struct task command_task(const struct declaration *d)
 {
     return (struct task){.name = d->name,
-                         .kind = TASK_SYNC,
+                         .kind = TASK_COMMAND,
                          .run = command_run,
                          .description = d->description,
-                         .escalation = ESCALATE_KILL,
                          .max_attempts = d->max_attempts,
                          .grace_seconds = d->grace_seconds,
                          .timeout_seconds = d->timeout_seconds,

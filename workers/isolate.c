@@ -42,63 +42,10 @@ struct run {
     int64_t kill_at_ms, look_at_ms; /* INT64_MAX: never */
 };
 
-/* -- who is isolated ----------------------------------------------------------------- */
-
 void isolate_prepare(const struct task *const *tasks)
 {
     isolate_child_set_tasks(tasks);
     process_set_entry(isolate_child_main);
-}
-
-/* A command has a process anyhow, and an async task has no thread. */
-static bool may_be_isolated(const struct task *task)
-{
-    return task->kind == TASK_SYNC && task->escalation != ESCALATE_KILL;
-}
-
-/* The next word of "a,b"; its length, 0 at the end. */
-static size_t next_word(const char **at)
-{
-    *at += strspn(*at, ", ");
-    return strcspn(*at, ", ");
-}
-
-static bool is_word(const char *word, size_t len, const char *name)
-{
-    return strlen(name) == len && memcmp(word, name, len) == 0;
-}
-
-bool isolates_has(const struct config *config, const struct task *task)
-{
-    size_t len;
-
-    if (!may_be_isolated(task))
-        return false;
-    if (task->isolation == TASK_IN_PROCESS)
-        return true;
-    for (const char *word = config->isolate; (len = next_word(&word)) > 0; word += len) {
-        if (is_word(word, len, "*") || is_word(word, len, task->name))
-            return true;
-    }
-    return false;
-}
-
-enum err isolates_check(const struct config *config, const struct task *const *tasks,
-                        struct buf *why)
-{
-    size_t len;
-
-    for (const char *word = config->isolate; (len = next_word(&word)) > 0; word += len) {
-        const struct task *const *t = tasks;
-        while (*t != NULL && !is_word(word, len, (*t)->name))
-            t++;
-        if (is_word(word, len, "*") || (*t != NULL && may_be_isolated(*t)))
-            continue;
-        buf_addf(why, "isolate: %.*s is not a task%s", (int)len, word,
-                 *t != NULL ? " that runs on a thread" : "");
-        return ERR_CONFIG;
-    }
-    return ERR_OK;
 }
 
 /* -- what it says -------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* isolate: runs sync tasks in child processes.
+/* isolate: runs tasks of kind TASK_PROCESS, in child processes.
  *
  *     isolate_prepare(tasks);  process_zygote_start();      main, before any thread
  *     result = isolate_run(node->isolates, ctx);            a thread of the pool
@@ -29,13 +29,6 @@ struct isolates;
 
 /* What children can run: all of `tasks`, which stays as it is until they have gone. */
 void isolate_prepare(const struct task *const *tasks);
-
-/* ERR_CONFIG and words: the setting `isolate` names what is not a task, or not one that
- * runs on a thread. */
-enum err isolates_check(const struct config *config, const struct task *const *tasks,
-                        struct buf *why) MUST_CHECK;
-/* Whether it runs in a child process: it says so, or the setting does. */
-bool isolates_has(const struct config *config, const struct task *task);
 
 /* Both are borrowed. */
 enum err isolates_new(const struct config *config, const struct cells *cells,

@@ -31,7 +31,6 @@ struct job {
     int64_t timeout_ms; /* of this attempt; 0: none */
     struct deadline timeout;
     bool has_lock;
-    bool isolated;                            /* runs in a child process */
     const struct task *task;                  /* NULL: this node does not know it */
     const char *queue, *task_name, *args;     /* behind the struct */
     int64_t claimed_us, started_us, ended_us; /* clock_us(); 0: not yet */

@@ -177,7 +177,7 @@ static enum job_result run_task(struct job_ctx *ctx)
     if (job->task == NULL)
         return job_failed(ctx, "unknown_task", "this node has no task %s",
                           job->task_name);
-    if (job->isolated)
+    if (job->task->kind == TASK_PROCESS)
         return isolate_run(ctx->node->isolates, ctx);
     return job->task->run(ctx);
 }

@@ -15,13 +15,13 @@
  *     }
  *     const struct task task_count = {.name = "count", .kind = TASK_SYNC, .run = count};
  *
- * Threads: a sync task runs on one thread of the pool, from start to end; an async one on
- * the loop's thread. The context
- * belongs to that thread, except job_should_abort(), which any thread of the task may
- * call. Nothing here blocks on the database. Ownership: all that the context hands out is
- * valid until the task returns; all that it is given is copied. Aborting is a request:
- * Belay never kills a thread. A task that does not look goes on to its end, and the job
- * says so. */
+ * Threads: a task of kind TASK_SYNC runs on one thread of the pool, from start to end;
+ * TASK_ASYNC on the loop's thread; TASK_PROCESS on the only thread of a child process.
+ * The context belongs to that thread, except job_should_abort(), which any thread of the
+ * task may call. Nothing here blocks on the database. Ownership: all that the context
+ * hands out is valid until the task returns; all that it is given is copied. Aborting is
+ * a request: Belay never kills a thread. A task on a thread that does not look goes on to
+ * its end, and the job says so. */
 #ifndef BELAY_TASK_H
 #define BELAY_TASK_H
 
@@ -42,31 +42,32 @@ struct job_ctx;
 /* How an attempt ended. Made by the functions below, never written by hand. */
 enum job_result { JOB_SUCCEEDED, JOB_FAILED, JOB_ABORTED, JOB_RETRY };
 
-/* A sync task has a thread of the pool for itself. An async task runs on the node's loop,
- * with thousands of others, and waits with the functions of await.h. */
-enum task_kind { TASK_SYNC, TASK_ASYNC };
-
-/* What happens when a task does not obey an abort: wait for it, or kill it (child
- * processes only). */
-enum task_escalation { ESCALATE_COOPERATIVE, ESCALATE_KILL };
-
-/* Where a sync task runs: on a thread of the node, or in a child process, whose crash
- * ends this attempt and nothing else. In a child job_should_abort() costs the same; what
- * does not obey an abort is killed when its grace is over. */
-enum task_isolation { TASK_IN_THREAD, TASK_IN_PROCESS };
+/* Where a task runs, and so what an abort can do. */
+enum task_kind {
+    /* Has a thread of the pool for itself, and is waited for, however long it takes. */
+    TASK_SYNC,
+    /* Runs on the node's loop, with thousands of others, and waits with the functions of
+     * await.h, which an abort ends. */
+    TASK_ASYNC,
+    /* A sync task that has a child process for itself, whose crash ends this attempt and
+     * nothing else. All of task.h works there, and job_should_abort() costs the same.
+     * What does not obey an abort is killed when its grace is over. */
+    TASK_PROCESS,
+    /* A declared command: Belay makes these itself. A thread of the pool waits for its
+     * program, which is killed when the grace of an abort is over. */
+    TASK_COMMAND
+};
 
 struct task {
     const char *name; /* [A-Za-z0-9_.:-], 1..128 */
     enum task_kind kind;
     enum job_result (*run)(struct job_ctx *ctx);
     const char *description; /* one line for people; may be NULL */
-    enum task_escalation escalation;
-    int max_attempts;    /* 0: the setting */
-    int grace_seconds;   /* 0: the setting */
-    int timeout_seconds; /* of an attempt, where the job says nothing; 0: none */
-    const void *data;    /* for the task's own use: job_task(ctx)->data */
-    enum task_isolation isolation;
-    int max_jobs_per_child; /* isolated: then the child is replaced; 0: the setting */
+    int max_attempts;        /* 0: the setting */
+    int grace_seconds;       /* 0: the setting */
+    int timeout_seconds;     /* of an attempt, where the job says nothing; 0: none */
+    int max_jobs_per_child; /* TASK_PROCESS: then the child is replaced; 0: the setting */
+    const void *data;       /* for the task's own use: job_task(ctx)->data */
 };
 
 /* -- is it still wanted? ------------------------------------------------------------- */

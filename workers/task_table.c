@@ -5,6 +5,8 @@
  * hand. */
 #include "workers/task_table.h"
 
+#include "workers/command.h"
+
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +52,19 @@ static bool in_range(int value, int most)
     return value >= 0 && value <= most;
 }
 
+static bool kind_is_fine(const struct task *task)
+{
+    switch (task->kind) {
+    case TASK_SYNC:
+    case TASK_ASYNC:
+    case TASK_PROCESS:
+        return true;
+    case TASK_COMMAND:
+        return task->run == command_run;
+    }
+    return false;
+}
+
 /* What is wrong with it, or NULL. */
 static const char *fault_of(const struct task *task)
 {
@@ -57,16 +72,14 @@ static const char *fault_of(const struct task *task)
         return "the name should be 1 to 128 of A-Z a-z 0-9 _ . : -";
     if (task->run == NULL)
         return "it has no function to run (.run)";
-    if (task->kind != TASK_SYNC && task->kind != TASK_ASYNC)
-        return "its kind should be TASK_SYNC or TASK_ASYNC";
+    if (!kind_is_fine(task))
+        return "its kind should be TASK_SYNC, TASK_ASYNC or TASK_PROCESS";
     if (!in_range(task->max_attempts, ATTEMPTS_MAX))
         return "max_attempts should be from 1 to 1000, or 0 for the setting";
     if (!in_range(task->grace_seconds, SECONDS_MAX))
         return "grace_seconds should be from 1 to 86400, or 0 for the setting";
     if (!in_range(task->timeout_seconds, WEEK))
         return "timeout_seconds should be from 1 to 604800, or 0 for none";
-    if (task->isolation != TASK_IN_THREAD && task->isolation != TASK_IN_PROCESS)
-        return "its isolation should be TASK_IN_THREAD or TASK_IN_PROCESS";
     return NULL;
 }
 
@@ -175,6 +188,80 @@ enum err task_table_add_compiled(struct task_table *t, const struct belay_tasks 
     }
     return e;
 }
+
+/* -- into processes of their own ----------------------------------------------------- */
+
+/* The next word of "a,b"; its length, 0 at the end. */
+static size_t next_word(const char **at)
+{
+    *at += strspn(*at, ", ");
+    return strcspn(*at, ", ");
+}
+
+static bool is_word(const char *word, size_t len, const char *name)
+{
+    return strlen(name) == len && memcmp(word, name, len) == 0;
+}
+
+static enum err isolate(struct task_table *t, size_t i)
+{
+    struct task *copy = t->origins[i].copy;
+
+    if (t->list[i]->kind == TASK_PROCESS)
+        return ERR_OK;
+    if (copy == NULL) {
+        copy = malloc(sizeof *copy);
+        if (copy == NULL)
+            return ERR_NO_MEMORY;
+        *copy = *t->list[i];
+        t->origins[i].copy = copy;
+        t->list[i] = copy;
+    }
+    copy->kind = TASK_PROCESS;
+    return ERR_OK;
+}
+
+static bool may_be_isolated(const struct task *task)
+{
+    return task->kind == TASK_SYNC || task->kind == TASK_PROCESS;
+}
+
+static enum err isolate_all(struct task_table *t)
+{
+    enum err e = ERR_OK;
+
+    for (size_t i = 0; i < t->n && e == ERR_OK; i++) {
+        if (may_be_isolated(t->list[i]))
+            e = isolate(t, i);
+    }
+    return e;
+}
+
+static enum err isolate_one(struct task_table *t, const char *word, size_t len,
+                            struct buf *why)
+{
+    size_t i = 0;
+
+    while (i < t->n && !is_word(word, len, t->list[i]->name))
+        i++;
+    if (i < t->n && may_be_isolated(t->list[i]))
+        return isolate(t, i);
+    buf_addf(why, "isolate: %.*s is not a task%s", (int)len, word,
+             i < t->n ? " that runs on a thread" : "");
+    return ERR_CONFIG;
+}
+
+enum err task_table_isolate(struct task_table *t, const char *names, struct buf *why)
+{
+    enum err e = ERR_OK;
+    size_t len;
+
+    for (; e == ERR_OK && (len = next_word(&names)) > 0; names += len)
+        e = is_word(names, len, "*") ? isolate_all(t) : isolate_one(t, names, len, why);
+    return e;
+}
+
+/* -- made, read, freed --------------------------------------------------------------- */
 
 enum err task_table_new(struct task_table **out_table, struct buf *why)
 {

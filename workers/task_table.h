@@ -30,6 +30,12 @@ enum err task_table_add(struct task_table *t, const struct task *task, const cha
 enum err task_table_add_compiled(struct task_table *t, const struct belay_tasks *compiled,
                                  const char *origin, struct buf *why) MUST_CHECK;
 
+/* Makes processes of sync tasks (TASK_PROCESS): those that are named, "a,b", or all, "*".
+ * What the tasks are otherwise stays. ERR_CONFIG: a name is not one of a task, or of one
+ * that has no thread to leave. */
+enum err task_table_isolate(struct task_table *t, const char *names,
+                            struct buf *why) MUST_CHECK;
+
 /* Ends in NULL; valid until the next task is added. */
 const struct task *const *task_table_list(const struct task_table *t);
 

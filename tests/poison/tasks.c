@@ -162,8 +162,8 @@ static enum job_result not_json(struct job_ctx *ctx)
 #define ISOLATED(word, function, ...)                                                    \
     &(const struct task)                                                                 \
     {                                                                                    \
-        .name = (word), .run = (function), .isolation = TASK_IN_PROCESS,                 \
-        .grace_seconds = 1, __VA_ARGS__                                                  \
+        .name = (word), .run = (function), .kind = TASK_PROCESS, .grace_seconds = 1,     \
+        __VA_ARGS__                                                                      \
     }
 
 BELAY_TASKS(ISOLATED("segv", segv, .timeout_seconds = 30),

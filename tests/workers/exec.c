@@ -33,7 +33,7 @@ Test(exec, each_command_is_a_task)
     cr_assert_str_eq(tasks[0]->name, "a");
     cr_assert_str_eq(tasks[0]->description, "does a");
     cr_assert_eq(tasks[0]->max_attempts, 0);
-    cr_assert_eq(tasks[0]->escalation, ESCALATE_KILL);
+    cr_assert_eq(tasks[0]->kind, TASK_COMMAND);
     cr_assert_str_eq(tasks[1]->name, "b");
     cr_assert_eq(tasks[1]->max_attempts, 3);
     cr_assert_eq(tasks[1]->grace_seconds, 7);

@@ -1,6 +1,7 @@
 #include "workers/task_table.h"
 
 #include "server/core/cleanup.h"
+#include "workers/command.h"
 
 #include <criterion/criterion.h>
 #include <stddef.h>
@@ -93,12 +94,72 @@ Test(task_table, a_task_that_could_not_run_is_refused)
     refused(add((struct task){.name = "x"}),
             "here: task x: it has no function to run (.run)");
     refused(add((struct task){.name = "x", .run = nothing, .kind = (enum task_kind)99}),
-            "here: task x: its kind should be TASK_SYNC or TASK_ASYNC");
+            "here: task x: its kind should be TASK_SYNC, TASK_ASYNC or TASK_PROCESS");
     refused(add((struct task){.name = "x", .run = nothing, .max_attempts = -1}),
             "here: task x: max_attempts should be from 1 to 1000, or 0 for the setting");
     refused(
         add((struct task){.name = "x", .run = nothing, .grace_seconds = 86401}),
         "here: task x: grace_seconds should be from 1 to 86400, or 0 for the setting");
+}
+
+Test(task_table, a_command_is_made_by_belay_alone)
+{
+    refused(add((struct task){.name = "x", .run = nothing, .kind = TASK_COMMAND}),
+            "here: task x: its kind should be TASK_SYNC, TASK_ASYNC or TASK_PROCESS");
+    cr_expect_eq(
+        add((struct task){.name = "x", .run = command_run, .kind = TASK_COMMAND}),
+        ERR_OK);
+}
+
+/* -- into processes of their own ----------------------------------------------------- */
+
+static void add_one_of_each_kind(void)
+{
+    static const struct task own = {.name = "own", .run = nothing, .kind = TASK_PROCESS},
+                             loop = {.name = "loop", .run = nothing, .kind = TASK_ASYNC},
+                             command = {.name = "command",
+                                        .run = command_run,
+                                        .kind = TASK_COMMAND};
+    static const struct task *const all[] = {&mine, &own, &loop, &command};
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        cr_assert_eq(task_table_add(table, all[i], "here", &why), ERR_OK);
+}
+
+Test(task_table, the_setting_makes_processes_of_the_sync_tasks_that_it_names)
+{
+    add_one_of_each_kind();
+    cr_assert_eq(task_table_isolate(table, "", &why), ERR_OK);
+    cr_expect_eq(find("mine")->kind, TASK_SYNC);
+    cr_assert_eq(task_table_isolate(table, "echo, mine,own", &why), ERR_OK);
+    cr_expect_eq(find("echo")->kind, TASK_PROCESS);
+    cr_expect_eq(find("mine")->kind, TASK_PROCESS);
+    cr_expect_eq(find("mine")->run, mine.run);
+    cr_expect_eq(find("own")->kind, TASK_PROCESS);
+    cr_expect_eq(find("sleep")->kind, TASK_SYNC);
+    cr_expect_eq(mine.kind, TASK_SYNC, "it was borrowed");
+}
+
+Test(task_table, the_setting_can_name_all_and_leaves_what_has_no_thread)
+{
+    add_one_of_each_kind();
+    cr_assert_eq(task_table_isolate(table, "*", &why), ERR_OK);
+    cr_expect_eq(find("mine")->kind, TASK_PROCESS);
+    cr_expect_eq(find("sleep")->kind, TASK_PROCESS);
+    cr_expect_eq(find("loop")->kind, TASK_ASYNC);
+    cr_expect_eq(find("command")->kind, TASK_COMMAND);
+}
+
+Test(task_table, a_name_in_the_setting_that_cannot_be_meant_is_refused)
+{
+    add_one_of_each_kind();
+    refused(task_table_isolate(table, "mine,mines", &why),
+            "isolate: mines is not a task");
+    refused(task_table_isolate(table, "min", &why), "isolate: min is not a task");
+    refused(task_table_isolate(table, "loop", &why),
+            "isolate: loop is not a task that runs on a thread");
+    refused(task_table_isolate(table, "command", &why),
+            "isolate: command is not a task that runs on a thread");
 }
 
 /* -- compiled elsewhere -------------------------------------------------------------- */
@@ -176,14 +237,15 @@ Test(task_table, the_layout_of_abi_1_stays)
     cr_expect_eq(offsetof(struct task, kind), 8);
     cr_expect_eq(offsetof(struct task, run), 16);
     cr_expect_eq(offsetof(struct task, description), 24);
-    cr_expect_eq(offsetof(struct task, escalation), 32);
-    cr_expect_eq(offsetof(struct task, max_attempts), 36);
-    cr_expect_eq(offsetof(struct task, grace_seconds), 40);
-    cr_expect_eq(offsetof(struct task, timeout_seconds), 44);
+    cr_expect_eq(offsetof(struct task, max_attempts), 32);
+    cr_expect_eq(offsetof(struct task, grace_seconds), 36);
+    cr_expect_eq(offsetof(struct task, timeout_seconds), 40);
+    cr_expect_eq(offsetof(struct task, max_jobs_per_child), 44);
     cr_expect_eq(offsetof(struct task, data), 48);
-    cr_expect_eq(offsetof(struct task, isolation), 56);
-    cr_expect_eq(offsetof(struct task, max_jobs_per_child), 60);
-    cr_expect_geq(sizeof(struct task), 64);
+    cr_expect_geq(sizeof(struct task), 56);
+    cr_expect_eq(TASK_SYNC, 0);
+    cr_expect_eq(TASK_ASYNC, 1);
+    cr_expect_eq(TASK_PROCESS, 2);
     cr_expect_eq(offsetof(struct abort_cell, requested), 0);
     cr_expect_eq(offsetof(struct abort_cell, seen), 4);
     cr_expect_eq(sizeof(struct abort_cell), 64);
