@@ -201,15 +201,17 @@ static void watch(struct run *r)
 /* The environment: what the declaration fixed, and what names the job. */
 static bool make_env(struct run *r)
 {
+    const char *trace = job_traceparent(r->ctx);
     size_t n = 0;
 
     if (asprintf(&r->own_env,
-                 "BELAY_JOB_ID=%" PRId64 "%cBELAY_ATTEMPT=%d%cBELAY_QUEUE=%s",
-                 job_id(r->ctx), '\0', job_attempt(r->ctx), '\0', job_queue(r->ctx)) < 0)
+                 "BELAY_JOB_ID=%" PRId64 "%cBELAY_ATTEMPT=%d%cBELAY_QUEUE=%s%c%s%s",
+                 job_id(r->ctx), '\0', job_attempt(r->ctx), '\0', job_queue(r->ctx), '\0',
+                 trace != NULL ? "TRACEPARENT=" : "", trace != NULL ? trace : "") < 0)
         return false;
     while (r->command->base_env[n] != NULL)
         n++;
-    r->env = calloc(n + 4, sizeof *r->env);
+    r->env = calloc(n + 5, sizeof *r->env);
     if (r->env == NULL)
         return false;
     for (size_t i = 0; i < n; i++)
@@ -217,6 +219,8 @@ static bool make_env(struct run *r)
     r->env[n] = r->own_env;
     r->env[n + 1] = r->env[n] + strlen(r->env[n]) + 1;
     r->env[n + 2] = r->env[n + 1] + strlen(r->env[n + 1]) + 1;
+    if (trace != NULL)
+        r->env[n + 3] = r->env[n + 2] + strlen(r->env[n + 2]) + 1;
     return true;
 }
 

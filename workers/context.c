@@ -44,6 +44,11 @@ const struct task *job_task(const struct job_ctx *ctx)
     return ctx->job->task;
 }
 
+const char *job_traceparent(const struct job_ctx *ctx)
+{
+    return ctx->job->traceparent[0] != '\0' ? ctx->job->traceparent : NULL;
+}
+
 const char *job_args(const struct job_ctx *ctx)
 {
     return ctx->job->args;

@@ -19,7 +19,8 @@
 enum {
     SECONDS_MAX = 86400, /* of Retry-After */
     HEADERS_MOST = 64,
-    OWN_HEADERS = 5, /* and the NULL at the end */
+    SIGNED_HEADERS = 3,
+    OWN_HEADERS = 6, /* and the NULL at the end */
     ID_BYTES = 80,
     SAID_BYTES = 200, /* of a body that goes into an error's message */
     CANCEL_MS = 5000, /* that the cancel_url has to answer */
@@ -101,7 +102,8 @@ bool endpoint_check(struct endpoint *e, const char *file, struct buf *why)
 
 struct message {
     struct buf body;
-    char headers[OWN_HEADERS - 2][ID_BYTES + WEBHOOK_SIGNATURE_BYTES];
+    char headers[SIGNED_HEADERS][ID_BYTES + WEBHOOK_SIGNATURE_BYTES];
+    char trace[80];
     const char *list[HEADERS_MOST + OWN_HEADERS];
 };
 
@@ -139,6 +141,10 @@ static void seal(struct message *m, struct job_ctx *ctx, const char *suffix, tim
     for (size_t i = 0; i < sizeof m->headers / sizeof *m->headers; i++)
         m->list[n++] = m->headers[i];
     m->list[n++] = "Content-Type: application/json";
+    if (job_traceparent(ctx) != NULL) {
+        snprintf(m->trace, sizeof m->trace, "traceparent: %s", job_traceparent(ctx));
+        m->list[n++] = m->trace;
+    }
     for (uint32_t i = 0; i < e->headers_count; i++)
         m->list[n++] = e->headers[i];
     m->list[n] = NULL;

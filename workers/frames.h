@@ -13,6 +13,7 @@
 #define BELAY_WORKERS_FRAMES_H
 
 #include "server/core/buf.h"
+#include "workers/job.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,6 +36,7 @@ enum frame_kind {
 struct frame_job {
     int64_t id;
     int attempt, max_attempts, slot;
+    char traceparent[TRACEPARENT_BYTES];
 };
 struct frame_abort_info {
     int64_t grace_left_ms, since_request_ms;

@@ -169,6 +169,7 @@ static bool read_job(struct isolate_child *c, struct frame *f, struct job *job, 
     job->id = fixed.id;
     job->attempt = fixed.attempt;
     job->max_attempts = fixed.max_attempts;
+    memcpy(job->traceparent, fixed.traceparent, sizeof job->traceparent);
     job->task = task_named(job->task_name);
     *slot = fixed.slot;
     return job->task != NULL;

@@ -125,6 +125,7 @@ static bool hand_over(struct isolates *s, const struct job_ctx *ctx, struct chil
                               .attempt = job->attempt,
                               .max_attempts = job->max_attempts,
                               .slot = (int)(ctx->head.cell - s->cells->cells)};
+    memcpy(fixed.traceparent, job->traceparent, sizeof fixed.traceparent);
     const struct frame_part parts[] = {{&fixed, sizeof fixed},
                                        {job->queue, strlen(job->queue) + 1},
                                        {job->task_name, strlen(job->task_name) + 1},

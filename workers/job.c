@@ -6,6 +6,8 @@
 #include "server/core/clock.h"
 #include "workers/progress.h"
 
+#include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,7 +127,8 @@ enum {
     CLAIM_MAX_ATTEMPTS,
     CLAIM_ARGS,
     CLAIM_HAS_LOCK,
-    CLAIM_TIMEOUT
+    CLAIM_TIMEOUT,
+    CLAIM_OPTIONS
 };
 
 static const char *put(char **room, const struct db_rows *rows, int row, int column)
@@ -136,6 +139,17 @@ static const char *put(char **room, const struct db_rows *rows, int row, int col
     memcpy(text, row_text(rows, row, column), len + 1);
     *room += len + 1;
     return text;
+}
+
+/* belay.options_text() lists what there is; here is what a worker needs of it. */
+static void read_options(struct job *job, const char *text)
+{
+    json_t *options = json_loads(text, 0, NULL);
+    const char *trace = json_string_value(json_object_get(options, "traceparent"));
+
+    if (trace != NULL)
+        snprintf(job->traceparent, sizeof job->traceparent, "%s", trace);
+    json_decref(options);
 }
 
 struct job *job_of_row(const struct db_rows *rows, int row)
@@ -162,6 +176,8 @@ struct job *job_of_row(const struct db_rows *rows, int row)
     job->task_name = put(&room, rows, row, CLAIM_TASK);
     job->args =
         row_is_null(rows, row, CLAIM_ARGS) ? "{}" : put(&room, rows, row, CLAIM_ARGS);
+    if (!row_is_null(rows, row, CLAIM_OPTIONS))
+        read_options(job, row_text(rows, row, CLAIM_OPTIONS));
     job->claimed_us = clock_us();
     return job;
 }

@@ -21,6 +21,8 @@ enum job_fate {
     FATE_UNSTARTED,
 };
 
+enum { TRACEPARENT_BYTES = 56 }; /* with the NUL */
+
 struct job {
     struct job *next, *previous; /* in the list of its owner */
     int64_t id, lease, worker_id;
@@ -33,6 +35,7 @@ struct job {
     bool has_lock;
     const struct task *task;                  /* NULL: this node does not know it */
     const char *queue, *task_name, *args;     /* behind the struct */
+    char traceparent[TRACEPARENT_BYTES];      /* "": none */
     int64_t claimed_us, started_us, ended_us; /* clock_us(); 0: not yet */
     struct abort_watch watch;
     struct progress *progress; /* the progress board's, until the job is freed; or NULL */

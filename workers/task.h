@@ -154,6 +154,9 @@ int job_max_attempts(const struct job_ctx *ctx);
 const char *job_queue(const struct job_ctx *ctx);
 const struct task *job_task(const struct job_ctx *ctx);
 
+/* The W3C Trace Context that the job was put in with, to be handed on; NULL: none. */
+const char *job_traceparent(const struct job_ctx *ctx);
+
 /* The args: JSON text, exactly as they came; never NULL, "{}" when none were given. */
 const char *job_args(const struct job_ctx *ctx);
 

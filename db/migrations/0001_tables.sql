@@ -49,6 +49,7 @@ CREATE TABLE belay.jobs (
   tags text[],
   args json,
   metadata json,
+  options json,         -- what few jobs ask for: belay.options_text() lists it; null: nothing
   PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 

@@ -29,13 +29,23 @@ LANGUAGE sql IMMUTABLE AS $$
   END
 $$;
 
+-- What few jobs ask for, as members of the document. One column holds all of it, so that a job without any pays for none.
+CREATE FUNCTION belay.options_text(p_options json) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  IF p_options IS NULL THEN
+    RETURN ',"traceparent":null';
+  END IF;
+  RETURN concat(',"traceparent":', coalesce((p_options -> 'traceparent')::text, 'null'));
+END $$;
+
 -- The job's document. plpgsql, because its expressions are run without the set-up of a query.
 CREATE FUNCTION belay.job_text(
   p_id bigint, p_queue text, p_task text, p_priority int, p_args json, p_status text, p_attempt int,
   p_max_attempts int, p_lock text, p_queueing_lock text, p_tags text[], p_metadata json,
   p_scheduled_at timestamptz, p_created_at timestamptz, p_started_at timestamptz,
   p_finished_at timestamptz, p_worker text, p_result json, p_error json, p_progress text,
-  p_abort_requested_at timestamptz, p_timeout_ms int DEFAULT NULL, p_deadline timestamptz DEFAULT NULL)
+  p_abort_requested_at timestamptz, p_timeout_ms int DEFAULT NULL, p_deadline timestamptz DEFAULT NULL,
+  p_options json DEFAULT NULL)
 RETURNS text LANGUAGE plpgsql STABLE AS $$
 BEGIN
   RETURN concat(
@@ -49,6 +59,7 @@ BEGIN
     ',"metadata":', coalesce(p_metadata::text, '{}'),
     ',"scheduled_at":', coalesce('"' || belay.time_text(p_scheduled_at) || '"', 'null'),
     ',"deadline":', coalesce('"' || belay.time_text(p_deadline) || '"', 'null'),
+    belay.options_text(p_options),
     ',"created_at":"', to_char(p_created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     '","started_at":', coalesce('"' || belay.time_text(p_started_at) || '"', 'null'),
     ',"finished_at":', coalesce('"' || belay.time_text(p_finished_at) || '"', 'null'),
@@ -83,7 +94,7 @@ LANGUAGE sql STABLE AS $$
                           x.queueing_lock, x.tags, x.metadata, x.scheduled_at, x.created_at, x.started_at,
                           x.finished_at, w.name, x.result, x.error,
                           CASE WHEN p.at IS NOT NULL THEN belay.progress_text(p) END,
-                          x.abort_requested_at, x.timeout_ms, x.deadline) AS job
+                          x.abort_requested_at, x.timeout_ms, x.deadline, x.options) AS job
     FROM (
       SELECT j.*, e.finished_at, e.result, e.error, l.id AS lease_id,
              coalesce(e.worker_id, l.worker_id) AS on_worker,

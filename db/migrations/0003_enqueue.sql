@@ -151,7 +151,8 @@ CREATE FUNCTION belay.insert_jobs(
   p_grps int[], p_tasks text[], p_queues text[], p_priorities int[], p_args json[], p_max_attempts int[],
   p_tags text[], p_metadata json[], p_scheduled_at timestamptz[], p_delay_ms bigint[], p_locks text[],
   p_queueing_locks text[], p_want boolean[], p_timeout_ms int[] DEFAULT '{}',
-  p_deadlines timestamptz[] DEFAULT '{}', p_deadline_ms bigint[] DEFAULT '{}') RETURNS SETOF belay.inserted LANGUAGE plpgsql AS $$
+  p_deadlines timestamptz[] DEFAULT '{}', p_deadline_ms bigint[] DEFAULT '{}', p_options json[] DEFAULT '{}')
+RETURNS SETOF belay.inserted LANGUAGE plpgsql AS $$
 DECLARE
   ids bigint[];
   refused int[];
@@ -161,7 +162,7 @@ BEGIN
   IF array_remove(p_scheduled_at, NULL) = '{}' AND array_remove(p_delay_ms, NULL) = '{}'
      AND array_remove(p_locks, NULL) = '{}' AND array_remove(p_queueing_locks, NULL) = '{}'
      AND array_remove(p_timeout_ms, NULL) = '{}' AND array_remove(p_deadlines, NULL) = '{}'
-     AND array_remove(p_deadline_ms, NULL) = '{}' THEN
+     AND array_remove(p_deadline_ms, NULL) = '{}' AND num_nonnulls(VARIADIC p_options) = 0 THEN
     RETURN QUERY SELECT * FROM belay.insert_plain(p_tasks, p_queues, p_priorities, p_args, p_max_attempts, p_tags,
                                                   p_metadata, p_want);
     RETURN;
@@ -174,16 +175,17 @@ BEGIN
            coalesce(x.at, now() + x.delay * interval '1 millisecond') AS run_at,
            coalesce(x.deadline_at, now() + x.deadline_ms * interval '1 millisecond') AS deadline
     FROM unnest(p_grps, ids, p_tasks, p_queues, p_priorities, p_args, p_max_attempts, p_tags, p_metadata,
-                p_scheduled_at, p_delay_ms, p_locks, p_queueing_locks, p_want, p_timeout_ms, p_deadlines, p_deadline_ms)
+                p_scheduled_at, p_delay_ms, p_locks, p_queueing_locks, p_want, p_timeout_ms, p_deadlines, p_deadline_ms,
+                p_options)
          WITH ORDINALITY x (g, id, task, queue, priority, args, max_attempts, tags_text, metadata, at, delay, lock,
-                            queueing_lock, want, timeout_ms, deadline_at, deadline_ms, ord)
+                            queueing_lock, want, timeout_ms, deadline_at, deadline_ms, options, ord)
     CROSS JOIN LATERAL (SELECT q.id FROM belay.queues q WHERE q.name = x.queue OFFSET 0) q
     CROSS JOIN LATERAL (SELECT k.id FROM belay.tasks k WHERE k.name = x.task OFFSET 0) k),
   ok AS (SELECT * FROM t WHERE NOT g = ANY (refused)),
   j AS (INSERT INTO belay.jobs (id, created_at, queue_id, task_id, priority, max_attempts, tags, args, metadata,
-                                scheduled_at, lock, queueing_lock, timeout_ms, deadline)
+                                scheduled_at, lock, queueing_lock, timeout_ms, deadline, options)
         SELECT id, now(), queue_id, task_id, priority, max_attempts, tags, args, metadata, run_at, lock,
-               queueing_lock, timeout_ms, deadline FROM ok),
+               queueing_lock, timeout_ms, deadline, options FROM ok),
   l AS (INSERT INTO belay.deadlines (at, id) SELECT deadline, id FROM ok WHERE deadline IS NOT NULL),
   b AS (INSERT INTO belay.blocked (lock, priority, id, queue_id, run_at)
         SELECT lock, priority, id, queue_id, run_at FROM ok WHERE lock IS NOT NULL),
@@ -201,7 +203,7 @@ BEGIN
   CROSS JOIN LATERAL (
     SELECT CASE WHEN t.want THEN belay.job_text(t.id, t.queue, t.task, t.priority, t.args, 'todo', 0, t.max_attempts,
              t.lock, t.queueing_lock, t.tags, t.metadata, t.run_at, now(), NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-             t.timeout_ms, t.deadline)
+             t.timeout_ms, t.deadline, t.options)
            END AS job OFFSET 0) d;
   locks := ARRAY(SELECT DISTINCT x.l FROM unnest(p_grps, p_locks) x (g, l)
                  WHERE x.l IS NOT NULL AND NOT x.g = ANY (refused));
@@ -216,10 +218,11 @@ CREATE FUNCTION belay.enqueue(
   task text, args json DEFAULT '{}', queue text DEFAULT 'default', priority int DEFAULT 0,
   scheduled_at timestamptz DEFAULT NULL, lock text DEFAULT NULL, queueing_lock text DEFAULT NULL,
   max_attempts int DEFAULT 1, tags text[] DEFAULT '{}', metadata json DEFAULT '{}', wake boolean DEFAULT true,
-  timeout_seconds numeric DEFAULT NULL, deadline timestamptz DEFAULT NULL)
+  timeout_seconds numeric DEFAULT NULL, deadline timestamptz DEFAULT NULL, traceparent text DEFAULT NULL)
 RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   made belay.inserted;
+  options json := CASE WHEN traceparent IS NOT NULL THEN json_build_object('traceparent', traceparent) END;
   problem text;
 BEGIN
   args := coalesce(args, '{}');
@@ -241,6 +244,7 @@ BEGIN
     WHEN scheduled_at NOT BETWEEN '1970-01-01 00:00Z' AND '9999-12-31 23:59Z'
       THEN 'scheduled_at must be from 1970 to 9999'
     WHEN timeout_seconds NOT BETWEEN 0 AND 604800 THEN 'timeout_seconds must be from 0 to 604800'
+    WHEN traceparent !~ '^(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' THEN 'traceparent must be as W3C Trace Context has it'
     WHEN deadline NOT BETWEEN '1970-01-01 00:00Z' AND '9999-12-31 23:59Z' THEN 'deadline must be from 1970 to 9999'
   END;
   IF problem IS NOT NULL THEN
@@ -249,7 +253,8 @@ BEGIN
   SELECT * INTO made FROM belay.insert_jobs(
     ARRAY[0], ARRAY[task], ARRAY[queue], ARRAY[coalesce(priority, 0)], ARRAY[args], ARRAY[max_attempts],
     ARRAY[coalesce(tags, '{}')::text], ARRAY[metadata], ARRAY[scheduled_at], ARRAY[NULL::bigint], ARRAY[lock],
-    ARRAY[queueing_lock], ARRAY[false], ARRAY[ceil(timeout_seconds * 1000)::int], ARRAY[deadline], ARRAY[NULL::bigint]);
+    ARRAY[queueing_lock], ARRAY[false], ARRAY[ceil(timeout_seconds * 1000)::int], ARRAY[deadline], ARRAY[NULL::bigint],
+    ARRAY[options]);
   IF made.result <> 'created' THEN
     RAISE EXCEPTION 'queueing lock "%" is taken by job %', queueing_lock, made.existing_id
       USING ERRCODE = 'unique_violation';

@@ -69,7 +69,7 @@ END $$;
 CREATE FUNCTION belay.claim(p_worker bigint, p_n int, p_sure int, p_queues text[], p_lows json,
                             p_tasks text[] DEFAULT NULL, p_of boolean DEFAULT true)
 RETURNS TABLE (id bigint, lease bigint, queue text, task text, priority int, attempt int, counted int, max_attempts int,
-               args json, has_lock boolean, timeout_ms int)
+               args json, has_lock boolean, timeout_ms int, options json)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -90,7 +90,7 @@ BEGIN
   WITH r AS (DELETE FROM belay.ready WHERE ctid = ANY (tids) RETURNING id, priority),
   j AS MATERIALIZED (
     SELECT j.id, j.queue_id, j.task_id, j.priority, j.attempts, j.uncounted, j.attempts_base, j.max_attempts, j.args,
-           j.lock, j.queueing_lock, j.timeout_ms
+           j.lock, j.queueing_lock, j.timeout_ms, j.options
     FROM r CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = r.id OFFSET 0) j),
   l AS (INSERT INTO belay.leases (worker_id, sure, lo, hi, job_ids)
         SELECT p_worker, p_sure, min(r.id), max(r.id), array_agg(r.id ORDER BY r.priority DESC, r.id) FROM r
@@ -99,7 +99,7 @@ BEGIN
         WHERE j.queueing_lock IS NOT NULL AND uniq.queueing_lock = j.queueing_lock AND uniq.id = j.id)
   SELECT j.id, l.id, q.name, t.name, j.priority, j.attempts + 1,
          j.attempts + 1 - j.uncounted - j.attempts_base, j.max_attempts::int, j.args, j.lock IS NOT NULL,
-         j.timeout_ms
+         j.timeout_ms, j.options
   FROM l, j JOIN belay.queues q ON q.id = j.queue_id JOIN belay.tasks t ON t.id = j.task_id;
 END $$;
 

@@ -237,7 +237,7 @@ BEGIN
                belay.job_text(k.id, q.name, t.name, k.priority, k.args, 'cancelled', k.attempts, k.max_attempts, NULL,
                               NULL, k.tags, k.metadata, k.scheduled_at, k.created_at, NULL, k.now, NULL, NULL, NULL,
                               CASE WHEN p.at IS NOT NULL THEN belay.progress_text(p) END,
-                              NULL, k.timeout_ms, k.deadline) AS job
+                              NULL, k.timeout_ms, k.deadline, k.options) AS job
         FROM k JOIN belay.queues q ON q.id = k.queue_id JOIN belay.tasks t ON t.id = k.task_id
         LEFT JOIN belay.progress p ON p.job_id = k.id OFFSET 0)
   SELECT t.ord, 'cancelled', 'cancelled', belay.etag_text(t.job), t.job, belay.cancellation_text(t.receipt),
@@ -268,7 +268,7 @@ BEGIN
                belay.job_text(k.id, q.name, t.name, k.priority, k.args, 'doing', k.attempts + 1, k.max_attempts, k.lock,
                               k.queueing_lock, k.tags, k.metadata, k.scheduled_at, k.created_at, k.at, NULL, k.worker,
                               NULL, NULL, CASE WHEN p.at IS NOT NULL THEN belay.progress_text(p) END,
-                              (k.receipt).requested_at, k.timeout_ms, k.deadline) AS job
+                              (k.receipt).requested_at, k.timeout_ms, k.deadline, k.options) AS job
         FROM k JOIN belay.queues q ON q.id = k.queue_id JOIN belay.tasks t ON t.id = k.task_id
         LEFT JOIN belay.progress p ON p.job_id = k.id OFFSET 0)
   SELECT t.ord, 'aborting', 'doing', belay.etag_text(t.job), t.job, belay.cancellation_text(t.receipt),

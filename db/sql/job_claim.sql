@@ -5,5 +5,5 @@
 -- $3 sure int
 -- $4 queues text
 -- $5 lows json
-SELECT id, lease, queue, task, priority, attempt, counted, max_attempts, args, has_lock, timeout_ms
+SELECT id, lease, queue, task, priority, attempt, counted, max_attempts, args, has_lock, timeout_ms, options
 FROM belay.claim($1, $2, $3, $4::text[], $5)

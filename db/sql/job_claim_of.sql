@@ -6,5 +6,5 @@
 -- $4 queues text
 -- $5 tasks text
 -- $6 of boolean
-SELECT id, lease, queue, task, priority, attempt, counted, max_attempts, args, has_lock, timeout_ms
+SELECT id, lease, queue, task, priority, attempt, counted, max_attempts, args, has_lock, timeout_ms, options
 FROM belay.claim($1, $2, $3, $4::text[], NULL, $5::text[], $6)

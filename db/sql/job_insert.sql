@@ -1,5 +1,5 @@
 -- job_insert: jobs in, many requests in one statement; the rows of one group all or none.
--- tags are array literals; scheduled_at and delay_ms null: now; timeout_ms null: the task's; no deadline: none.
+-- tags are array literals; scheduled_at and delay_ms null: now; timeout_ms null: the task's; no deadline: none; no options: null.
 -- $1 grp int[]
 -- $2 tasks text[]
 -- $3 queues text[]
@@ -16,5 +16,6 @@
 -- $14 timeout_ms int[]
 -- $15 deadlines timestamptz[]
 -- $16 deadline_ms bigint[]
+-- $17 options json[]
 SELECT ord, id, result, existing_id, scheduled, etag, job, has_deadline
-FROM belay.insert_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ORDER BY ord
+FROM belay.insert_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) ORDER BY ord

@@ -16,7 +16,7 @@
 
 TestSuite(lane, .timeout = 60);
 
-enum { INSERT_PARAMS = 15, PATIENCE_MS = 20000, OPS_MAX = 64, WAITING_MAX = 20000 };
+enum { INSERT_PARAMS = 16, PATIENCE_MS = 20000, OPS_MAX = 64, WAITING_MAX = 20000 };
 
 struct answer {
     enum err why;
@@ -108,7 +108,8 @@ static void submit_insert(struct bench *b, int i, const char *task, int rows,
         const struct db_value job[INSERT_PARAMS] = {
             db_text(task), db_text("q"),  db_int(0), db_text("{}"), db_int(max_attempts),
             db_text("{}"), db_text("{}"), db_null(), db_null(),     db_null(),
-            db_null(),     db_int(0),     db_null(), db_null(),     db_null()};
+            db_null(),     db_int(0),     db_null(), db_null(),     db_null(),
+            db_null()};
         memcpy(v, job, sizeof job);
     }
     struct db_op op = {.lane = LANE_WRITE,

@@ -21,7 +21,7 @@
 TestSuite(race, .timeout = 120);
 
 enum { SECONDS = 4, WINDOW = 150, BATCH_MAX = 6, MINE_MAX = 64, PARAMS = 13, LOCKS = 5 };
-enum { INSERT_PARAMS = 15 };
+enum { INSERT_PARAMS = 16 };
 
 struct claimed {
     int64_t id, lease, worker;
@@ -248,7 +248,8 @@ static void insert(struct actor *a)
             db_int(0),
             db_null(),
             db_null(),
-            any(a, 4) == 0 ? db_int(any(a, 100)) : db_null()};
+            any(a, 4) == 0 ? db_int(any(a, 100)) : db_null(),
+            db_null()};
         memcpy(v, row, sizeof row);
     }
     for (int i = 0; i < n; i++) { /* each a group of its own, as from n requests */

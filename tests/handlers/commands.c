@@ -110,3 +110,31 @@ Test(commands, a_worker_that_crashes_takes_its_programs_along)
     service_crash(s);
     wait_until(is_gone(daemon_pid));
 }
+
+#define TRACE "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+static struct reply *run_traced(const char *headers)
+{
+    struct service *s = service_start(cluster_database(), steered("--concurrency 2"));
+    struct reply *r = http(s, "POST", "/jobs", headers, "{\"task\":\"traced\"}");
+
+    expect_status(r, 201);
+    expect_text(r, "status", "succeeded");
+    return r;
+}
+
+Test(commands, the_trace_of_the_request_goes_on_in_the_program)
+{
+    struct reply *r = run_traced("Prefer: wait=30\r\ntraceparent: " TRACE "\r\n");
+
+    expect_text(r, "traceparent", TRACE);
+    expect_text(r, "result.output", TRACE "\n");
+}
+
+Test(commands, a_malformed_trace_is_none)
+{
+    struct reply *r = run_traced("Prefer: wait=30\r\ntraceparent: 00-4BF9\r\n");
+
+    expect_text(r, "traceparent", "null");
+    expect_text(r, "result.output", "\n");
+}

@@ -163,13 +163,15 @@ static struct service *start_with(const char *path, const char *more)
     return service_start(cluster_database(), text_of("--config %s", file));
 }
 
+#define TRACE "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 #define PRIVATE "    allow_private: true\n"
 
 static struct reply *run_one(const char *path, const char *more, const char *job)
 {
     struct service *s = start_with(path, more);
     struct reply *r =
-        http(s, "POST", "/jobs", "Prefer: wait=30\r\n",
+        http(s, "POST", "/jobs", "Prefer: wait=30\r\ntraceparent: " TRACE "\r\n",
              text_of("{\"task\":\"%s\"%s%s}", path + 1, job[0] != '\0' ? "," : "", job));
 
     expect_status(r, 201);
@@ -212,6 +214,7 @@ Test(endpoints, a_job_is_a_signed_post_and_a_json_body_its_result)
                               "\"args\":{\"image\": 1.10},\"queue\":\"images\"");
 
     expect_text(r, "status", "succeeded");
+    cr_expect_str_eq(header_of("/ok", "traceparent"), TRACE);
     cr_expect_not_null(strstr(r->body, "\"result\":{\"pixels\":1.0}"), "%s", r->body);
     expect_signed("/ok");
     cr_expect_str_eq(header_of("/ok", "webhook-id"),

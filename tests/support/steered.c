@@ -10,6 +10,8 @@ static const char declarations[] =
     "    command: [/bin/sh, -c, 'trap \"\" TERM; : >\"$0.runs\"; " GATE
     "', '{{args.file}}']\n"
     "    grace_seconds: 100\n"
+    "  - name: traced\n"
+    "    command: [/bin/sh, -c, 'echo \"$TRACEPARENT\"']\n"
     "  - name: failing\n"
     "    command: [/bin/sh, -c, 'trap \"\" TERM; : >\"$0.runs\"; " GATE "; exit 3',"
     " '{{args.file}}']\n"

@@ -3,6 +3,7 @@
 #define job_attempt         fake_attempt
 #define job_queue           fake_queue
 #define job_task            fake_task
+#define job_traceparent     fake_traceparent
 #define job_args            fake_args
 #define job_log             fake_log
 #define job_progress        fake_progress
@@ -68,6 +69,12 @@ const char *job_queue(const struct job_ctx *ctx)
 const struct task *job_task(const struct job_ctx *ctx)
 {
     return fake_of(ctx)->task;
+}
+
+const char *job_traceparent(const struct job_ctx *ctx)
+{
+    (void)ctx;
+    return NULL;
 }
 
 const char *job_args(const struct job_ctx *ctx)

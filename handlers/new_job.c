@@ -1,0 +1,160 @@
+/* What a client writes of a job, read into one row of job_insert.sql: by whatever takes
+ * jobs in. What few jobs ask for goes to one JSON value (options), so that a statement
+ * need not grow with each such thing. Rejected: a parameter for each, most of them an
+ * array of nulls. */
+#include "handlers/new_job.h"
+
+#include "server/core/cleanup.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <stddef.h>
+#include <string.h>
+
+enum { FIELDS = 14, DELAY_MAX_SECONDS = 315360000, TIMEOUT_MAX_SECONDS = 604800 };
+
+/* -1 and INT64_MIN stand for "not given": 0 is a good delay, and a good time. */
+static const struct new_job defaults = {.queue = "default",
+                                        .scheduled_at = INT64_MIN,
+                                        .deadline = INT64_MIN,
+                                        .delay_seconds = -1,
+                                        .timeout_seconds = -1,
+                                        .deadline_seconds = -1};
+
+#define AT(member) offsetof(struct new_job, member)
+
+/* A copy a call, because one limit is a setting; a static table could not have it. */
+static void job_fields(const struct config *c, struct field fields[FIELDS])
+{
+    const struct field all[] = {
+        {"task", FIELD_NAME, AT(task), 1, 128},
+        {"queue", FIELD_NAME, AT(queue), 1, 128},
+        {"priority", FIELD_INT, AT(priority), INT32_MIN, INT32_MAX},
+        {"args", FIELD_OBJECT, AT(args), 0, c->args_max_bytes},
+        {"max_attempts", FIELD_INT, AT(max_attempts), 1, 1000},
+        {"tags", FIELD_STRINGS, AT(tags), 0, 20},
+        {"metadata", FIELD_OBJECT, AT(metadata), 0, 16384},
+        {"scheduled_at", FIELD_TIME, AT(scheduled_at), 0, 0},
+        {"delay_seconds", FIELD_NUMBER, AT(delay_seconds), 0, DELAY_MAX_SECONDS},
+        {"lock", FIELD_TEXT, AT(lock), 1, 255},
+        {"queueing_lock", FIELD_TEXT, AT(queueing_lock), 1, 255},
+        {"timeout_seconds", FIELD_NUMBER, AT(timeout_seconds), 0, TIMEOUT_MAX_SECONDS},
+        {"deadline", FIELD_TIME, AT(deadline), 0, 0},
+        {"deadline_seconds", FIELD_NUMBER, AT(deadline_seconds), 0, DELAY_MAX_SECONDS},
+    };
+
+    memcpy(fields, all, sizeof all);
+}
+
+/* Names what there is, because the list is short and the mistake is a typing mistake or a
+ * node that is too old. */
+static enum err fail_unknown_task(struct request *req, const char *where,
+                                  const char *task)
+{
+    CLEANUP(buf_release) struct buf names = BUF_INIT;
+    const struct task *const *t = node_tasks(req_app(req)->node);
+
+    for (; *t != NULL; t++)
+        buf_addf(&names, "%s%s", names.len > 0 ? ", " : "", (*t)->name);
+    return req_fail_at(req, ERR_UNKNOWN_TASK, req_printf(req, "%s/task", where),
+                       "%s is not a task here; there are %.400s", task, names.text);
+}
+
+enum err new_job_read(struct request *req, const char *where, struct span object,
+                      struct new_job *out)
+{
+    const struct config *c = req_app(req)->config;
+    struct field fields[FIELDS];
+    const struct task *task;
+
+    *out = defaults;
+    job_fields(c, fields);
+    enum err e = fields_read(req, where, object, fields, FIELDS, out);
+    if (e != ERR_OK)
+        return e;
+    if (out->task == NULL)
+        return req_fail_at(req, ERR_INVALID, req_printf(req, "%s/task", where),
+                           "is needed");
+    if (out->scheduled_at != INT64_MIN && out->delay_seconds >= 0)
+        return req_fail_at(req, ERR_INVALID, req_printf(req, "%s/delay_seconds", where),
+                           "cannot stand beside scheduled_at");
+    if (out->deadline != INT64_MIN && out->deadline_seconds >= 0)
+        return req_fail_at(req, ERR_INVALID,
+                           req_printf(req, "%s/deadline_seconds", where),
+                           "cannot stand beside deadline");
+    task = node_task(req_app(req)->node, out->task);
+    if (task == NULL)
+        return fail_unknown_task(req, where, out->task);
+    if (out->max_attempts == 0)
+        out->max_attempts = task->max_attempts > 0 ? task->max_attempts : c->max_attempts;
+    return ERR_OK;
+}
+
+/* Objects go to PostgreSQL as the bytes that came: 1.10 stays 1.10. `fallback` is a
+ * literal, so it outlives the operation. */
+static struct db_value span_or(const struct span *s, const char *fallback)
+{
+    return s->text != NULL ? db_textn(s->text, (int)s->len) : db_text(fallback);
+}
+
+/* Rounded up, because 0 has a meaning of its own. */
+static struct db_value ms_or_null(double seconds)
+{
+    return seconds >= 0 ? db_int((int64_t)(seconds * 1000 + 0.9999)) : db_null();
+}
+
+/* -- options ------------------------------------------------------------------------- */
+
+/* As W3C Trace Context has it: version-trace-parent-flags. One that is not so is to be
+ * taken for none. */
+static const char *trace_parent(const struct request *req)
+{
+    static const char form[] = "xx-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx";
+    const char *given = req_header(req, "traceparent");
+
+    if (given == NULL || strlen(given) != sizeof form - 1 || strncmp(given, "ff", 2) == 0)
+        return NULL;
+    for (size_t i = 0; form[i] != '\0'; i++) {
+        bool good = form[i] == '-' ? given[i] == '-'
+                                   : strchr("0123456789abcdef", given[i]) != NULL;
+        if (!good)
+            return NULL;
+    }
+    return given;
+}
+
+/* Those of the job as belay.options_text() takes them, or null. */
+static struct db_value options(struct request *req)
+{
+    const char *trace = trace_parent(req);
+
+    if (trace == NULL)
+        return db_null();
+    return db_text(req_printf(req, "{\"traceparent\":\"%s\"}", trace));
+}
+
+void new_job_put(struct request *req, const struct new_job *j, bool want_json,
+                 struct db_value *v)
+{
+    const struct db_value row[INSERT_PARAMS] = {
+        db_text(j->task),
+        db_text(j->queue),
+        db_int(j->priority),
+        span_or(&j->args, "{}"),
+        db_int(j->max_attempts),
+        db_text(j->tags != NULL ? j->tags : "{}"),
+        span_or(&j->metadata, "{}"),
+        j->scheduled_at != INT64_MIN ? db_int(j->scheduled_at) : db_null(),
+        ms_or_null(j->delay_seconds),
+        db_text(j->lock),
+        db_text(j->queueing_lock),
+        db_int(want_json),
+        ms_or_null(j->timeout_seconds),
+        j->deadline != INT64_MIN ? db_int(j->deadline) : db_null(),
+        ms_or_null(j->deadline_seconds),
+        options(req),
+    };
+
+    assert(sql_params(SQL_job_insert) == INSERT_PARAMS);
+    memcpy(v, row, sizeof row);
+}
