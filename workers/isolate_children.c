@@ -141,7 +141,8 @@ enum err child_start_job(struct isolates *s, const struct job_ctx *ctx,
     struct child *c;
 
     for (int try = 0; try < IDLE_TRIES && (c = take_idle(s)) != NULL; try++) {
-        if (!process_ended(c->process, &end) && hand_over(s, ctx, c)) {
+        if (!process_ended(c->process, &end) && !process_lost(c->process) &&
+            hand_over(s, ctx, c)) {
             *out_child = c;
             return ERR_OK;
         }

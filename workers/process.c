@@ -42,6 +42,7 @@ static struct {
 
 struct process {
     struct supervisor supervisor;
+    int sweep;    /* after the supervisor's death, until the zygote closes it; or -1 */
     int out, err; /* our ends; -1 once closed */
     bool terminated, ended;
     struct process_end end;
@@ -282,6 +283,7 @@ enum err process_start(const struct process_spec *spec, struct process **out_pro
         free(p);
         return e;
     }
+    p->sweep = -1;
     p->out = pipes.out[0];
     p->err = pipes.err[0];
     pipes.out[0] = pipes.err[0] = -1;
@@ -303,7 +305,12 @@ int process_err_fd(const struct process *p)
 
 int process_fd(const struct process *p)
 {
-    return p->supervisor.socket;
+    return p->sweep >= 0 ? p->sweep : p->supervisor.socket;
+}
+
+bool process_lost(const struct process *p)
+{
+    return p->end.fate == PROCESS_LOST;
 }
 
 void process_close_out(struct process *p)
@@ -323,7 +330,7 @@ static void send_small_order(struct process *p, enum supervisor_order_kind kind)
 {
     struct supervisor_order order = {.kind = kind};
 
-    if (!p->ended)
+    if (!p->ended && !process_lost(p))
         (void)message_send(p->supervisor.socket, &order, sizeof order, NULL, 0,
                            PROCESS_DEADLINE_MS);
 }
@@ -344,15 +351,20 @@ void process_kill(struct process *p)
 
 /* The supervisor was killed. The zygote kills what it watched and closes the socket when
  * nothing is left of it. */
-static void wait_for_sweep(pid_t supervisor)
+static void lose(struct process *p)
 {
     pthread_mutex_lock(&zygote.lock);
-    CLEANUP(close_fd) int fd = zygote_ask_locked(ZYGOTE_SWEEP, supervisor);
+    p->sweep = zygote_ask_locked(ZYGOTE_SWEEP, p->supervisor.pid);
     pthread_mutex_unlock(&zygote.lock);
-    struct pollfd swept = {.fd = fd, .events = POLLIN};
+    p->end.fate = PROCESS_LOST;
+    p->ended = p->sweep < 0;
+}
 
-    if (fd >= 0)
-        poll(&swept, 1, PROCESS_DEADLINE_MS);
+static bool is_closed(int socket)
+{
+    char nothing;
+
+    return recv(socket, &nothing, 1, MSG_DONTWAIT) >= 0 || errno != EAGAIN;
 }
 
 static void read_end(const struct supervisor_report *r, struct process_end *end)
@@ -376,18 +388,14 @@ bool process_ended(struct process *p, struct process_end *out_end)
 {
     struct supervisor_report report;
 
-    while (!p->ended) {
+    while (!p->ended && !process_lost(p)) {
         ssize_t len = recv(p->supervisor.socket, &report, sizeof report, MSG_DONTWAIT);
         if (len < 0 && errno == EINTR)
             continue;
         if (len < 0 && errno == EAGAIN)
             return false;
         if (len != (ssize_t)sizeof report) {
-            wait_for_sweep(p->supervisor.pid);
-            close(p->supervisor.socket);
-            p->supervisor.socket = -1;
-            p->end.fate = PROCESS_LOST;
-            p->ended = true;
+            lose(p);
         } else if (report.kind == SUPERVISOR_HELLO) {
             p->supervisor.pid = report.supervisor;
         } else {
@@ -395,8 +403,10 @@ bool process_ended(struct process *p, struct process_end *out_end)
             p->ended = true;
         }
     }
-    *out_end = p->end;
-    return true;
+    p->ended = p->ended || is_closed(p->sweep);
+    if (p->ended)
+        *out_end = p->end;
+    return p->ended;
 }
 
 void process_close(struct process *p)
@@ -405,7 +415,8 @@ void process_close(struct process *p)
         return;
     process_close_out(p);
     process_close_err(p);
-    if (p->ended && p->supervisor.socket >= 0)
+    close_fd(&p->sweep);
+    if (p->ended && !process_lost(p))
         supervisor_give_back(p->supervisor);
     else
         close_fd(&p->supervisor.socket);

@@ -13,8 +13,9 @@
  *
  * Threads: process_zygote_start() and _stop() from main, before the first thread and
  * after the last; process_start() from any thread; a struct process belongs to the thread
- * that started it. Only process_ended() after PROCESS_LOST and process_start() may wait,
- * at most PROCESS_DEADLINE_MS. */
+ * that started it. What asks the zygote, process_start() and the process_ended() that
+ * finds the supervisor dead, waits at most PROCESS_DEADLINE_MS, and only for one that
+ * reads nothing any more; all else does not wait. */
 #ifndef BELAY_WORKERS_PROCESS_H
 #define BELAY_WORKERS_PROCESS_H
 
@@ -60,8 +61,12 @@ enum err process_start(const struct process_spec *spec, struct process **out_pro
 int process_out_fd(
     const struct process *p); /* its stdout, non-blocking; -1 once closed */
 int process_err_fd(const struct process *p); /* its stderr, the same */
-int process_fd(
-    const struct process *p); /* readable when process_ended() has something to say */
+/* Readable when process_ended() has something to say. Ask again after each of its calls:
+ * it is another one when the supervisor was killed. */
+int process_fd(const struct process *p);
+/* process_ended() found the supervisor dead: its program is being killed, if it is not
+ * gone yet. */
+bool process_lost(const struct process *p);
 
 /* Closes our end of stdout or stderr, after end of file. */
 void process_close_out(struct process *p);
@@ -88,7 +93,7 @@ struct process_end {
     int swept;   /* descendants that the program left behind, killed */
 };
 
-/* True, and `out`, when the program and all its descendants are gone. Does not wait. */
+/* True, and `out`, when the program and all its descendants are gone. */
 bool process_ended(struct process *p, struct process_end *out_end);
 
 /* Releases it; one that has not ended is killed by its supervisor, without waiting for

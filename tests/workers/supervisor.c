@@ -2,6 +2,7 @@
 #include "workers/supervisor.h"
 
 #include "server/core/cleanup.h"
+#include "server/core/clock.h"
 #include "tests/workers/children.h"
 
 #include <criterion/criterion.h>
@@ -174,6 +175,35 @@ Test(supervisor, nothing_survives_a_kill_9_of_the_service)
     close(ends[1]);
 }
 
+/* It prints the pids of its supervisor and of the zygote. */
+#define FAMILY "echo $PPID; cut -d' ' -f4 /proc/$PPID/stat; "
+
+Test(supervisor, nobody_waits_for_a_zygote_that_is_slow_to_sweep)
+{
+    struct process *p = child_start_script(FAMILY "sleep 1000");
+    pid_t killed = child_read_pid(process_out_fd(p)),
+          slow = child_read_pid(process_out_fd(p));
+    struct process_end end;
+    bool lost = false;
+
+    kill(slow, SIGSTOP);
+    kill(killed, SIGKILL);
+    int64_t began_ms = clock_ms();
+    while (!lost && clock_ms() < began_ms + CHILD_DEADLINE_MS) {
+        child_readable(process_fd(p), 100);
+        cr_assert_not(process_ended(p, &end));
+        lost = process_lost(p);
+    }
+    cr_expect(lost);
+    cr_expect_lt(clock_ms() - began_ms, 2000);
+    cr_expect_not(child_readable(process_fd(p), 100), "it would be asked all the time");
+    process_kill(p); /* is no mistake */
+    kill(slow, SIGCONT);
+    child_await_end(p, &end);
+    cr_expect_eq(end.fate, PROCESS_LOST);
+    process_close(p);
+}
+
 Test(supervisor, a_killed_supervisor_takes_its_tree_along)
 {
     struct process *p = child_start_script(DAEMON "echo $PPID; sleep 1000");
@@ -197,7 +227,8 @@ Test(supervisor, a_killed_supervisor_takes_its_tree_along)
 Test(supervisor, a_killed_zygote_is_replaced)
 {
     CLEANUP(buf_release) struct buf out = BUF_INIT;
-    struct process *p = child_start_script("cut -d' ' -f4 /proc/$PPID/stat; sleep 1000");
+    struct process *p = child_start_script(FAMILY "sleep 1000");
+    child_read_pid(process_out_fd(p));
     pid_t dead = child_read_pid(process_out_fd(p));
     struct process_end end;
     CLEANUP(close_fd) int fd = (int)syscall(SYS_pidfd_open, dead, 0);

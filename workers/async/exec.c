@@ -110,13 +110,29 @@ static void stop_watching(struct run *r)
     r->watch = r->out.watch = r->err.watch = NULL;
 }
 
+static void on_news(void *arg, int events);
+
+/* The supervisor was killed, and the zygote will say when the program is gone. */
+static bool watch_sweep(struct run *r)
+{
+    watch_close(r->watch);
+    r->watch = watch_open(r->loop, process_fd(r->process), on_news, r);
+    if (r->watch != NULL)
+        watch_for(r->watch, UV_READABLE);
+    return r->watch != NULL;
+}
+
 static void on_news(void *arg, int events)
 {
     struct run *r = arg;
+    int fd = process_fd(r->process);
 
     (void)events;
-    if (!process_ended(r->process, &r->end))
-        return;
+    if (!process_ended(r->process, &r->end)) {
+        if (fd == process_fd(r->process) || watch_sweep(r))
+            return;
+        r->end.fate = PROCESS_LOST;
+    }
     for (int i = 0; i < LATE_CHUNKS && read_out(r); i++)
         ;
     for (int i = 0; i < LATE_CHUNKS && read_err(r); i++)
