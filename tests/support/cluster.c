@@ -2,7 +2,9 @@
  * process of its own, and the runner may be killed. A test asks over a unix socket and
  * keeps it open; when it ends, the kernel closes it, and the broker drops the test's
  * databases. The broker dies with the runner and takes the cluster and its directory
- * along. Rejected: an atexit() in the test, which a crash skips. */
+ * along. It is forked before main: later the runner has threads, one of which may hold
+ * the lock of malloc() at that moment, and then the broker would wait for ever. Rejected:
+ * an atexit() in the test, which a crash skips. */
 #define CLUSTER_IS_MADE_HERE
 #include "tests/support/cluster.h"
 
@@ -265,14 +267,14 @@ static void run_broker(const char *dir, int listen_fd, pid_t runner)
     cluster_remove_tree(dir);
 }
 
-ReportHook(PRE_ALL)(struct criterion_test_set *tests)
+/* In the runner alone: its tests, which run this program again, have the variable. */
+__attribute__((constructor)) static void start_broker(void)
 {
     static char dir[] = "/tmp/belay-test-XXXXXX";
     struct sockaddr_un address;
     pid_t runner = getpid();
 
-    (void)tests;
-    if (&cluster_is_wanted == NULL)
+    if (&cluster_is_wanted == NULL || getenv(cluster_dir_variable) != NULL)
         return;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || mkdtemp(dir) == NULL || chmod(dir, 0755) != 0)
