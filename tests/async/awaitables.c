@@ -1,6 +1,7 @@
 /* For each awaitable, one that completes and one that hangs. */
 #include "tests/async/awaitables.h"
 
+#include "server/core/cleanup.h"
 #include "server/core/clock.h"
 #include "tests/async/harness.h"
 
@@ -94,85 +95,99 @@ static int shield_hangs(struct job_ctx *ctx, int64_t timeout_ms)
 
 enum { FILLER = 4 << 20 }; /* more than any socket takes at once */
 
-static int pair[2] = {-1, -1};
 static char filler[FILLER];
 
-static void open_pair(void)
+/* Two sockets that are one another's other side. */
+struct pair {
+    int a, b;
+};
+
+static struct pair pair_open(void)
 {
-    for (int i = 0; i < 2; i++) {
-        if (pair[i] >= 0)
-            close(pair[i]);
-    }
-    cr_expect_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    int fds[2] = {-1, -1};
+
+    cr_expect_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    return (struct pair){.a = fds[0], .b = fds[1]};
+}
+
+static void pair_close(struct pair *p)
+{
+    close(p->a);
+    close(p->b);
 }
 
 static int fd_completes(struct job_ctx *ctx)
 {
-    open_pair();
-    cr_expect_eq(await_fd(ctx, pair[0], AWAIT_READABLE | AWAIT_WRITABLE, 1000),
+    CLEANUP(pair_close) struct pair p = pair_open();
+
+    cr_expect_eq(await_fd(ctx, p.a, AWAIT_READABLE | AWAIT_WRITABLE, 1000),
                  AWAIT_WRITABLE);
-    cr_expect_eq(write(pair[1], "x", 1), 1);
-    return await_fd(ctx, pair[0], AWAIT_READABLE, JOB_FOREVER) == AWAIT_READABLE ? JOB_OK
-                                                                                 : -EIO;
+    cr_expect_eq(write(p.b, "x", 1), 1);
+    return await_fd(ctx, p.a, AWAIT_READABLE, JOB_FOREVER) == AWAIT_READABLE ? JOB_OK
+                                                                             : -EIO;
 }
 
 static int fd_hangs(struct job_ctx *ctx, int64_t timeout_ms)
 {
-    open_pair();
-    return await_fd(ctx, pair[0], AWAIT_READABLE, timeout_ms);
+    CLEANUP(pair_close) struct pair p = pair_open();
+
+    return await_fd(ctx, p.a, AWAIT_READABLE, timeout_ms);
 }
 
 static int says_hello(struct job_ctx *ctx, void *arg)
 {
-    (void)arg;
-    return (int)await_write(ctx, pair[1], "hello", 5, JOB_FOREVER);
+    const struct pair *p = arg;
+
+    return (int)await_write(ctx, p->b, "hello", 5, JOB_FOREVER);
 }
 
 static int read_completes(struct job_ctx *ctx)
 {
+    CLEANUP(pair_close) struct pair p = pair_open();
     char text[16] = "";
+    struct job_child *writer = await_spawn(ctx, says_hello, &p);
 
-    open_pair();
-    await_spawn(ctx, says_hello, NULL);
-    cr_expect_eq(await_read(ctx, pair[0], text, sizeof text, JOB_FOREVER), 5);
-    return strcmp(text, "hello") == 0 ? JOB_OK : -EIO;
+    cr_expect_eq(await_read(ctx, p.a, text, sizeof text, JOB_FOREVER), 5);
+    int e = await_join(ctx, writer, NULL, JOB_FOREVER);
+    return strcmp(text, "hello") == 0 ? e : -EIO;
 }
 
 static int read_hangs(struct job_ctx *ctx, int64_t timeout_ms)
 {
+    CLEANUP(pair_close) struct pair p = pair_open();
     char c;
 
-    open_pair();
-    return (int)await_read(ctx, pair[0], &c, 1, timeout_ms);
+    return (int)await_read(ctx, p.a, &c, 1, timeout_ms);
 }
 
 static int reads_all(struct job_ctx *ctx, void *arg)
 {
     static char buffer[64 << 10];
+    const struct pair *p = arg;
     int64_t n = 1;
     int sum = 0;
 
-    (void)arg;
     while (sum < FILLER && n > 0)
-        sum += (int)(n = await_read(ctx, pair[0], buffer, sizeof buffer, JOB_FOREVER));
+        sum += (int)(n = await_read(ctx, p->a, buffer, sizeof buffer, JOB_FOREVER));
     return sum;
 }
 
 static int write_completes(struct job_ctx *ctx)
 {
+    CLEANUP(pair_close) struct pair p = pair_open();
     int sum = 0;
+    struct job_child *reader = await_spawn(ctx, reads_all, &p);
 
-    open_pair();
-    struct job_child *reader = await_spawn(ctx, reads_all, NULL);
-    cr_expect_eq(await_write(ctx, pair[1], filler, FILLER, JOB_FOREVER), FILLER);
+    cr_expect_eq(await_write(ctx, p.b, filler, FILLER, JOB_FOREVER), FILLER);
     int e = await_join(ctx, reader, &sum, JOB_FOREVER);
     return sum == FILLER ? e : -EIO;
 }
 
 static int write_hangs(struct job_ctx *ctx, int64_t timeout_ms)
 {
-    open_pair();
-    return (int)await_write(ctx, pair[1], filler, FILLER, timeout_ms);
+    CLEANUP(pair_close) struct pair p = pair_open();
+
+    return (int)await_write(ctx, p.b, filler, FILLER, timeout_ms);
 }
 
 /* -- a thread ------------------------------------------------------------------------ */

@@ -117,25 +117,42 @@ static int hang(struct job_ctx *ctx, void *arg)
     return 0;
 }
 
-static void is_cancelled_with_its_job(struct job_ctx *ctx)
-{
-    static int results[3];
+static int results[3];
 
+static void leaves_children(struct job_ctx *ctx)
+{
     for (int i = 0; i < 3; i++) {
         results[i] = 1;
         await_spawn(ctx, hang, &results[i]);
     }
     cr_expect_eq(await_sleep(ctx, 5, JOB_FOREVER), JOB_OK);
 }
+
 Test(every, await_of_a_child_is_cancelled_when_the_task_returns)
 {
-    for_each(is_cancelled_with_its_job);
+    for (size_t i = 0; i < n_awaitables; i++) {
+        one = &awaitables[i];
+        run_async(leaves_children);
+        for (int k = 0; k < 3; k++)
+            cr_expect_eq(results[k], JOB_CANCELLED, "%s: %d", one->name, results[k]);
+    }
 }
 
-static int nothing(void *arg)
+static void is_shielded_only_once(struct job_ctx *ctx)
 {
-    (void)arg;
-    return 0;
+    int result = 0;
+    struct job_child *child = await_spawn(ctx, hang, &result);
+
+    test_cancel_in(5);
+    cr_expect_eq(await_shielded(ctx, child, "part", JOB_FOREVER), JOB_CANCELLED, "%s",
+                 one->name);
+    test_cancel_in(5);
+    cr_expect_eq(await_join(ctx, child, NULL, JOB_FOREVER), JOB_OK, "%s", one->name);
+    cr_expect_eq(result, JOB_CANCELLED, "%s: %d", one->name, result);
+}
+Test(every, await_behind_a_shield_is_cancelled_by_a_further_request)
+{
+    for_each(is_shielded_only_once);
 }
 
 Test(every, await_outside_of_an_async_task_is_refused)
@@ -144,12 +161,7 @@ Test(every, await_outside_of_an_async_task_is_refused)
     struct job_ctx_head head = {.cell = &cell};
     struct job_ctx *ctx = (struct job_ctx *)(void *)&head;
 
-    cr_expect_eq(await_sleep(ctx, 1, JOB_FOREVER), JOB_NO_ASYNC);
     cr_expect_null(await_spawn(ctx, hang, NULL));
-    cr_expect_eq(await_fd(ctx, 0, AWAIT_READABLE, 0), JOB_NO_ASYNC);
-    cr_expect_eq(await_blocking(ctx, nothing, NULL, 0, 0), JOB_NO_ASYNC);
-    cr_expect_eq(await_lock(ctx, &(struct job_mutex){.locked = false}, 0), JOB_NO_ASYNC);
-    cr_expect_eq(exec_completes(ctx), JOB_NO_ASYNC);
-    cr_expect_eq(http_completes(ctx), JOB_NO_ASYNC);
-    cr_expect_eq(query_completes(ctx), JOB_NO_ASYNC);
+    for (size_t i = 0; i < n_awaitables; i++)
+        cr_expect_eq(awaitables[i].hangs(ctx, 0), JOB_NO_ASYNC, "%s", awaitables[i].name);
 }
