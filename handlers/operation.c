@@ -1,37 +1,13 @@
-/* listTasks, listQueues, listWorkers, livez, readyz, version, openapi: what runs here,
+/* listQueues, listWorkers, livez, readyz, version, openapi: what runs here,
  * and whether it can serve. */
 #include "build/gen/operations.h"
 #include "db/migrate.h"
 #include "handlers/submit.h"
-#include "server/core/cleanup.h"
 
 #include <string.h>
 
 extern const char openapi_document[];
 extern const size_t openapi_document_len;
-
-/* Out of memory, without a statement: tasks are compiled in or declared, and cannot
- * change while the process runs. */
-enum err list_tasks(struct request *req)
-{
-    CLEANUP(buf_release) struct buf b = BUF_INIT;
-    const struct task *const *t = node_tasks(req_app(req)->node);
-
-    buf_adds(&b, "{\"tasks\":[");
-    for (size_t i = 0; t[i] != NULL; i++) {
-        buf_adds(&b, i == 0 ? "{\"name\":" : ",{\"name\":");
-        buf_add_json_string(&b, t[i]->name, strlen(t[i]->name));
-        buf_adds(&b, ",\"description\":");
-        if (t[i]->description != NULL)
-            buf_add_json_string(&b, t[i]->description, strlen(t[i]->description));
-        else
-            buf_adds(&b, "null");
-        buf_addc(&b, '}');
-    }
-    buf_adds(&b, "]}");
-    req_reply_buf(req, 200, &b);
-    return ERR_OK;
-}
 
 static void reply_queues(struct request *req, const struct db_rows *rows)
 {

@@ -5,6 +5,7 @@
  * there is no leader. A node that has just connected lets SETTLE_MS go by before it
  * rescues: after an outage all workers look dead until they have reconnected. */
 #include "db/link.h"
+#include "server/core/cleanup.h"
 #include "server/core/clock.h"
 #include "server/core/config.h"
 #include "server/core/log.h"
@@ -69,6 +70,7 @@ static void register_worker(struct janitor *j)
 {
     const struct config *c = j->node->options.config;
     char host[64] = "", name[NAME_BYTES];
+    CLEANUP(buf_release) struct buf queues = BUF_INIT;
     struct db_rows rows;
     int64_t sent_ms = clock_ms();
 
@@ -77,8 +79,11 @@ static void register_worker(struct janitor *j)
         snprintf(name, sizeof name, "%s", c->node_name);
     else
         snprintf(name, sizeof name, "%s:%d", host, (int)getpid());
-    struct db_value values[] = {db_text(name), db_text(host), db_int(getpid()),
-                                db_text(BELAY_VERSION), db_int(c->concurrency)};
+    buf_addf(&queues, "{%s}", c->queues);
+    struct db_value values[] = {
+        db_text(name),          db_text(host),
+        db_int(getpid()),       db_text(BELAY_VERSION),
+        db_int(c->concurrency), c->queues[0] != '\0' ? db_text(queues.text) : db_null()};
     if (!ask(j, SQL_worker_register, values, &rows))
         return;
     atomic_store(&j->node->worker_id, row_int(&rows, 0, 0));

@@ -1,7 +1,8 @@
--- worker_register: a worker arrives.
+-- worker_register: a worker arrives; queues null: it takes jobs of all.
 -- $1 name text
 -- $2 host text
 -- $3 pid int
 -- $4 version text
 -- $5 concurrency int
-INSERT INTO belay.workers (name, host, pid, version, concurrency) VALUES ($1, $2, $3, $4, $5) RETURNING id
+-- $6 queues text
+INSERT INTO belay.workers (name, host, pid, version, concurrency, queues) VALUES ($1, $2, $3, $4, $5, $6::text[]) RETURNING id

@@ -53,6 +53,20 @@ static int run_retry(const struct call *call)
     return code;
 }
 
+/* One sentence is the answer; what programs want of it is in the document. */
+static int run_explain(const struct call *call)
+{
+    CLEANUP(answer_release) struct answer a = ANSWER_INIT;
+    CLEANUP(buf_release) struct buf words = BUF_INIT;
+    int code = client_ask_job(call, "/explain", &(struct question){.method = "GET"}, &a);
+
+    if (code != 0 || call->json)
+        return code;
+    print_words(&words, json_object_get(a.json, "sentence"));
+    puts(words.text);
+    return 0;
+}
+
 static int run_events(const struct call *call)
 {
     static const struct column columns[] = {{"ID", "id"},       {"AT", "at"},
@@ -158,6 +172,18 @@ const struct verb verb_retry = {
     .most_words = 1,
     .is_client = true,
     .run = run_retry,
+};
+
+const struct verb verb_explain = {
+    .name = "explain",
+    .synopsis = "ID",
+    .summary = "say why a job has not started or stopped, or how it ended",
+    .examples = "  belay explain 33\n"
+                "  belay explain 33 --json | jq .next\n",
+    .least_words = 1,
+    .most_words = 1,
+    .is_client = true,
+    .run = run_explain,
 };
 
 const struct verb verb_events = {

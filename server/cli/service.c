@@ -20,8 +20,13 @@ static int run_table(const struct call *call, const char *path, const char *key,
 
 static int run_tasks(const struct call *call)
 {
-    static const struct column columns[] = {
-        {"TASK", "name"}, {"DESCRIPTION", "description"}, {.title = NULL}};
+    static const struct column columns[] = {{"TASK", "name"},
+                                            {"KIND", "kind"},
+                                            {"ATTEMPTS", "max_attempts"},
+                                            {"TIMEOUT", "timeout_seconds"},
+                                            {"GRACE", "grace_seconds"},
+                                            {"DESCRIPTION", "description"},
+                                            {.title = NULL}};
 
     return run_table(call, "/tasks", "tasks", columns);
 }
@@ -39,14 +44,12 @@ static int run_queues(const struct call *call)
 
 static int run_workers(const struct call *call)
 {
-    static const struct column columns[] = {{"ID", "id"},
-                                            {"WORKER", "name"},
-                                            {"ALIVE", "alive"},
-                                            {"RUNNING", "running"},
-                                            {"OF", "concurrency"},
-                                            {"VERSION", "version"},
-                                            {"HEARTBEAT", "heartbeat_at"},
-                                            {.title = NULL}};
+    static const struct column columns[] = {
+        {"ID", "id"},           {"WORKER", "name"},
+        {"ALIVE", "alive"},     {"RUNNING", "running"},
+        {"OF", "concurrency"},  {"QUEUES", "queues"},
+        {"VERSION", "version"}, {"HEARTBEAT", "heartbeat_at"},
+        {.title = NULL}};
 
     return run_table(call, "/workers", "workers", columns);
 }

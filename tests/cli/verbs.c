@@ -183,9 +183,10 @@ Test(verbs, delete_asks_in_the_query)
 
 Test(verbs, an_id_is_a_number)
 {
-    static const char *const names[] = {"get", "cancel", "delete", "retry", "events"};
+    static const char *const names[] = {"get",   "cancel",  "delete",
+                                        "retry", "explain", "events"};
 
-    for (int i = 0; i < 5; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         run_alone(names[i], "33/cancel");
         expect(2, "", "\"33/cancel\" is not the id of a job; it should be a number");
         run_alone(names[i]);
@@ -233,6 +234,17 @@ Test(verbs, list_all_follows_the_cursor)
     expect(2, "", "do not go together");
 }
 
+Test(verbs, explain_is_one_sentence)
+{
+    answer_with(200, "{\"job_id\":33,\"sentence\":\"It has not started: so.\"}");
+    run("explain", "33");
+    expect(0, "It has not started: so.\n", "");
+    cr_expect_str_eq(asked.line, "GET /jobs/33/explain");
+    answer_with(200, "{\"job_id\":33,\"sentence\":\"It is so.\"}");
+    run("explain", "33", "--json");
+    expect(0, "{\"job_id\":33,\"sentence\":\"It is so.\"}\n", "");
+}
+
 Test(verbs, events_retry_and_the_tables)
 {
     answer_with(200,
@@ -245,9 +257,13 @@ Test(verbs, events_retry_and_the_tables)
     run("retry", "33", "--actor", "ada");
     expect(0, "job 33: waits to start again\n", "");
     cr_expect_str_eq(asked.line, "POST /jobs/33/retry?actor=ada");
-    answer_with(200, "{\"tasks\":[{\"name\":\"echo\",\"description\":null}]}");
+    answer_with(200,
+                "{\"tasks\":[{\"name\":\"echo\",\"kind\":\"sync\",\"max_attempts\":1}]}");
     run("tasks");
-    expect(0, "TASK  DESCRIPTION\necho  -\n", "");
+    expect(0,
+           "TASK  KIND  ATTEMPTS  TIMEOUT  GRACE  DESCRIPTION\n"
+           "echo  sync  1         -        -      -\n",
+           "");
     answer_with(200, "{\"queues\":[{\"name\":\"q\",\"paused\":false,\"todo\":3}]}");
     run("queues");
     expect(0, "q      no      3", "");

@@ -159,6 +159,7 @@ static void see_a_cancellation(struct seen *seen, struct service *s)
     see(seen, "POST", text_of("%s?abort=true&wait=1", cancel), NULL, NULL, 202);
     see_not_modified(seen, text_of("%s/cancellations/1", job));
     see(seen, "GET", text_of("%s/cancellations", job), NULL, NULL, 200);
+    see(seen, "GET", text_of("%s/explain", job), NULL, NULL, 200);
     scratch_write(gate, "");
     see(seen, "GET", text_of("%s?wait=20", job), NULL, NULL, 200);
     see(seen, "POST", cancel, NULL, NULL, 409);
@@ -177,6 +178,7 @@ static void see_ends(struct seen *seen, struct service *s)
     see(seen, "POST", text_of("%s/cancel", todo), NULL, NULL, 200);
     see(seen, "POST", text_of("%s/cancel", todo), NULL, NULL, 200);
     see(seen, "GET", text_of("%s/events", todo), NULL, NULL, 200);
+    see(seen, "GET", text_of("%s/explain", todo), NULL, NULL, 200);
     see(seen, "DELETE", todo, NULL, NULL, 204);
     see(seen, "POST", text_of("%s/cancel?abort=true&wait=20", aborted), NULL, NULL, 200);
     see(seen, "POST", text_of("%s/cancel?delete=true", aborted), NULL, NULL, 200);
@@ -203,7 +205,7 @@ static void see_lists(struct seen *seen)
 
 static void see_nothing_there(struct seen *seen)
 {
-    static const char *const gets[] = {"", "/events", "/cancellations",
+    static const char *const gets[] = {"", "/events", "/explain", "/cancellations",
                                        "/cancellations/1"};
 
     for (size_t i = 0; i < sizeof gets / sizeof *gets; i++)

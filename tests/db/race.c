@@ -84,8 +84,8 @@ static bool run(struct actor *a, enum sql sql, int n, const struct db_value *val
 
 static void register_worker(struct actor *a)
 {
-    struct db_value v[] = {db_text("w"), db_text("h"), db_int(1), db_text("1"),
-                           db_int(8)};
+    struct db_value v[] = {db_text("w"), db_text("h"), db_int(1),
+                           db_text("1"), db_int(8),    db_null()};
     struct db_rows rows;
 
     if (!run(a, SQL_worker_register, 1, v, &rows))

@@ -17,6 +17,31 @@ Test(operation, tasks_are_the_built_in_ones_and_the_declared_commands)
     cr_expect_not_null(strstr(r->body, "\"name\":\"deaf\",\"description\":null"));
 }
 
+Test(operation, tasks_tell_what_holds_where_a_job_says_nothing)
+{
+    struct service *s = service_start(
+        cluster_database(), steered("--concurrency 0 --max-attempts 4 --isolate echo"));
+    const char *tasks = http_get(s, "/tasks")->body;
+
+    cr_expect_not_null(
+        strstr(tasks, "\"kind\":\"async\",\"max_attempts\":4,\"timeout_seconds\":null,"
+                      "\"grace_seconds\":10,\"after_grace\":\"cancel\""),
+        "%s", tasks);
+    cr_expect_not_null(
+        strstr(tasks, "\"kind\":\"sync\",\"max_attempts\":4,\"timeout_seconds\":null,"
+                      "\"grace_seconds\":null,\"after_grace\":null"),
+        "%s", tasks);
+    cr_expect_null(strstr(tasks, "\"kind\":null"));
+    const char *stubborn = strstr(tasks, "\"name\":\"stubborn\"");
+    const char *echo = strstr(tasks, "\"name\":\"echo\"");
+    const char *hasty = strstr(tasks, "\"name\":\"hasty\"");
+    cr_assert(stubborn != NULL && echo != NULL && hasty != NULL, "%s", tasks);
+    cr_expect_lt(
+        strstr(stubborn, "\"grace_seconds\":1,\"after_grace\":\"kill\"") - stubborn, 200);
+    cr_expect_lt(strstr(hasty, "\"timeout_seconds\":1,") - hasty, 150);
+    cr_expect_lt(strstr(echo, "\"kind\":\"process\"") - echo, 150);
+}
+
 Test(operation, queues_count_what_is_in_them)
 {
     struct service *s = service_start(cluster_database(), "--concurrency 0");
