@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { FIELDS = 14, DELAY_MAX_SECONDS = 315360000, TIMEOUT_MAX_SECONDS = 604800 };
+enum { FIELDS = 18, DELAY_MAX_SECONDS = 315360000, TIMEOUT_MAX_SECONDS = 604800 };
 
 /* -1 and INT64_MIN stand for "not given": 0 is a good delay, and a good time. */
 static const struct new_job defaults = {.queue = "default",
@@ -41,6 +41,10 @@ static void job_fields(const struct config *c, struct field fields[FIELDS])
         {"timeout_seconds", FIELD_NUMBER, AT(timeout_seconds), 0, TIMEOUT_MAX_SECONDS},
         {"deadline", FIELD_TIME, AT(deadline), 0, 0},
         {"deadline_seconds", FIELD_NUMBER, AT(deadline_seconds), 0, DELAY_MAX_SECONDS},
+        {"delete_policy", FIELD_TEXT, AT(delete_policy), 1, 16},
+        {"on_success", FIELD_OBJECT, AT(on_success), 0, c->args_max_bytes},
+        {"on_failure", FIELD_OBJECT, AT(on_failure), 0, c->args_max_bytes},
+        {"on_cancel", FIELD_OBJECT, AT(on_cancel), 0, c->args_max_bytes},
     };
 
     memcpy(fields, all, sizeof all);
@@ -60,6 +64,91 @@ static enum err fail_unknown_task(struct request *req, const char *where,
                        "%s is not a task here; there are %.400s", task, names.text);
 }
 
+static enum err check_task(struct request *req, const char *where, const char *name,
+                           const struct task **out_task)
+{
+    const struct task *task;
+
+    if (name == NULL)
+        return req_fail_at(req, ERR_INVALID, req_printf(req, "%s/task", where),
+                           "is needed");
+    task = node_task(req_app(req)->node, name);
+    if (task == NULL)
+        return fail_unknown_task(req, where, name);
+    *out_task = task;
+    return ERR_OK;
+}
+
+static const char *const delete_policies[] = {[DELETE_NEVER] = "never",
+                                              [DELETE_SUCCESSFUL] = "successful",
+                                              [DELETE_ALWAYS] = "always"};
+
+static bool is_delete_policy(const char *word)
+{
+    for (int i = DELETE_NEVER; i <= DELETE_ALWAYS; i++) {
+        if (strcmp(word, delete_policies[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Only one of two ways to say a time, and a policy that there is. */
+static enum err check_together(struct request *req, const char *where,
+                               const struct new_job *job)
+{
+    if (job->scheduled_at != INT64_MIN && job->delay_seconds >= 0)
+        return req_fail_at(req, ERR_INVALID, req_printf(req, "%s/delay_seconds", where),
+                           "cannot stand beside scheduled_at");
+    if (job->deadline != INT64_MIN && job->deadline_seconds >= 0)
+        return req_fail_at(req, ERR_INVALID,
+                           req_printf(req, "%s/deadline_seconds", where),
+                           "cannot stand beside deadline");
+    if (job->delete_policy != NULL && !is_delete_policy(job->delete_policy))
+        return req_fail_at(req, ERR_INVALID, req_printf(req, "%s/delete_policy", where),
+                           "must be never, successful or always");
+    return ERR_OK;
+}
+
+/* -- jobs that follow ---------------------------------------------------------------- */
+
+/* Which are kept as they were written; db/migrations/0013_follow.sql reads them. */
+static enum err check_next(struct request *req, const char *where, struct span next)
+{
+    struct next_job {
+        const char *task, *queue;
+        int64_t priority, max_attempts;
+        struct span args;
+    } out = {.task = NULL};
+    const struct field fields[] = {
+        {"task", FIELD_NAME, offsetof(struct next_job, task), 1, 128},
+        {"queue", FIELD_NAME, offsetof(struct next_job, queue), 1, 128},
+        {"priority", FIELD_INT, offsetof(struct next_job, priority), INT32_MIN,
+         INT32_MAX},
+        {"max_attempts", FIELD_INT, offsetof(struct next_job, max_attempts), 1, 1000},
+        {"args", FIELD_OBJECT, offsetof(struct next_job, args), 0, INT32_MAX},
+    };
+    const struct task *task;
+
+    if (next.text == NULL)
+        return ERR_OK;
+    enum err e =
+        fields_read(req, where, next, fields, sizeof fields / sizeof *fields, &out);
+    return e == ERR_OK ? check_task(req, where, out.task, &task) : e;
+}
+
+static enum err check_followers(struct request *req, const char *where,
+                                const struct new_job *job)
+{
+    enum err e =
+        check_next(req, req_printf(req, "%s/on_success", where), job->on_success);
+
+    if (e == ERR_OK)
+        e = check_next(req, req_printf(req, "%s/on_failure", where), job->on_failure);
+    if (e == ERR_OK)
+        e = check_next(req, req_printf(req, "%s/on_cancel", where), job->on_cancel);
+    return e;
+}
+
 enum err new_job_read(struct request *req, const char *where, struct span object,
                       struct new_job *out)
 {
@@ -70,23 +159,18 @@ enum err new_job_read(struct request *req, const char *where, struct span object
     *out = defaults;
     job_fields(c, fields);
     enum err e = fields_read(req, where, object, fields, FIELDS, out);
+    if (e == ERR_OK)
+        e = check_together(req, where, out);
+    if (e == ERR_OK)
+        e = check_task(req, where, out->task, &task);
+    if (e == ERR_OK)
+        e = check_followers(req, where, out);
     if (e != ERR_OK)
         return e;
-    if (out->task == NULL)
-        return req_fail_at(req, ERR_INVALID, req_printf(req, "%s/task", where),
-                           "is needed");
-    if (out->scheduled_at != INT64_MIN && out->delay_seconds >= 0)
-        return req_fail_at(req, ERR_INVALID, req_printf(req, "%s/delay_seconds", where),
-                           "cannot stand beside scheduled_at");
-    if (out->deadline != INT64_MIN && out->deadline_seconds >= 0)
-        return req_fail_at(req, ERR_INVALID,
-                           req_printf(req, "%s/deadline_seconds", where),
-                           "cannot stand beside deadline");
-    task = node_task(req_app(req)->node, out->task);
-    if (task == NULL)
-        return fail_unknown_task(req, where, out->task);
     if (out->max_attempts == 0)
         out->max_attempts = task->max_attempts > 0 ? task->max_attempts : c->max_attempts;
+    if (out->delete_policy == NULL)
+        out->delete_policy = delete_policies[task->delete_policy];
     return ERR_OK;
 }
 
@@ -123,14 +207,35 @@ static const char *trace_parent(const struct request *req)
     return given;
 }
 
-/* Those of the job as belay.options_text() takes them, or null. */
-static struct db_value options(struct request *req)
+static void add_option(struct buf *b, const char *name, const char *json, size_t len)
 {
-    const char *trace = trace_parent(req);
+    if (json != NULL)
+        buf_addf(b, "%c\"%s\":%.*s", b->len == 0 ? '{' : ',', name, (int)len, json);
+}
 
-    if (trace == NULL)
+static void add_word(struct request *req, struct buf *b, const char *name,
+                     const char *word)
+{
+    const char *json = word != NULL ? req_printf(req, "\"%s\"", word) : NULL;
+
+    add_option(b, name, json, json != NULL ? strlen(json) : 0);
+}
+
+/* Those of the job as belay.options_text() takes them, or null. */
+static struct db_value options(struct request *req, const struct new_job *j)
+{
+    CLEANUP(buf_release) struct buf b = BUF_INIT;
+    bool deletes = strcmp(j->delete_policy, delete_policies[DELETE_NEVER]) != 0;
+
+    add_word(req, &b, "traceparent", trace_parent(req));
+    add_word(req, &b, "delete_policy", deletes ? j->delete_policy : NULL);
+    add_option(&b, "on_success", j->on_success.text, j->on_success.len);
+    add_option(&b, "on_failure", j->on_failure.text, j->on_failure.len);
+    add_option(&b, "on_cancel", j->on_cancel.text, j->on_cancel.len);
+    if (b.len == 0)
         return db_null();
-    return db_text(req_printf(req, "{\"traceparent\":\"%s\"}", trace));
+    buf_addc(&b, '}');
+    return db_textn(req_strdup(req, b.text, b.len), (int)b.len);
 }
 
 void new_job_put(struct request *req, const struct new_job *j, bool want_json,
@@ -152,7 +257,7 @@ void new_job_put(struct request *req, const struct new_job *j, bool want_json,
         ms_or_null(j->timeout_seconds),
         j->deadline != INT64_MIN ? db_int(j->deadline) : db_null(),
         ms_or_null(j->deadline_seconds),
-        options(req),
+        options(req, j),
     };
 
     assert(sql_params(SQL_job_insert) == INSERT_PARAMS);

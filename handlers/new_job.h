@@ -16,10 +16,10 @@ enum { INSERT_PARAMS = 16 }; /* of job_insert.sql */
 
 /* A job as the client wrote it. */
 struct new_job {
-    const char *task, *queue, *tags, *lock, *queueing_lock;
+    const char *task, *queue, *tags, *lock, *queueing_lock, *delete_policy;
     int64_t priority, max_attempts, scheduled_at, deadline;
     double delay_seconds, timeout_seconds, deadline_seconds;
-    struct span args, metadata;
+    struct span args, metadata, on_success, on_failure, on_cancel;
 };
 
 /* Everything that is wrong is reported under `where`, the JSON pointer of the object. */

@@ -18,6 +18,7 @@
 
 #include "server/core/buf.h"
 #include "server/core/err.h"
+#include "workers/task.h"
 
 #include <regex.h>
 #include <stdbool.h>
@@ -51,6 +52,7 @@ struct declaration {
     char *directory; /* absolute after loading; NULL: where Belay was started */
     /* 0: the setting, the default, none */
     int grace_seconds, max_attempts, retry_seconds, timeout_seconds;
+    enum delete_policy delete_policy;
     int allow_dash;
     struct declared_argument *args;
     uint32_t args_count;

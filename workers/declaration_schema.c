@@ -26,6 +26,7 @@ static const struct {
     {"grace_seconds", "a whole number from 1 to 86400"},
     {"max_attempts", "a whole number from 1 to 1000"},
     {"retry_seconds", "a whole number from 1 to 86400"},
+    {"delete_policy", "never, successful or always"},
     {"timeout_seconds", "a whole number from 1 to 604800"},
     {"allow_dash", "true or false"},
     {"args", "a list, each with at least name:"},
@@ -43,16 +44,19 @@ static const struct {
 
 #define COMMAND_KEYS                                                                     \
     "name, description, command, stdin, env, directory, grace_seconds, max_attempts, "   \
-    "retry_seconds, timeout_seconds, allow_dash, args"
+    "retry_seconds, timeout_seconds, delete_policy, allow_dash, args"
 #define ARGUMENT_KEYS "name, type, required, pattern, default"
 #define ENDPOINT_KEYS                                                                    \
     "name, description, url, secret, secret_file, cancel_url, headers, grace_seconds, "  \
-    "max_attempts, timeout_seconds, allow_private"
+    "max_attempts, timeout_seconds, delete_policy, allow_private"
 
 /* -- schema ------------------------------------------------------------------------- */
 
 static const cyaml_strval_t truths[] = {{"false", 0}, {"no", 0}, {"true", 1}, {"yes", 1}};
 static const cyaml_strval_t stdins[] = {{"args", STDIN_ARGS}, {"none", STDIN_NONE}};
+static const cyaml_strval_t policies[] = {{"never", DELETE_NEVER},
+                                          {"successful", DELETE_SUCCESSFUL},
+                                          {"always", DELETE_ALWAYS}};
 static const cyaml_strval_t types[] = {{"string", ARGUMENT_STRING},
                                        {"number", ARGUMENT_NUMBER},
                                        {"integer", ARGUMENT_INTEGER},
@@ -101,6 +105,8 @@ static const cyaml_schema_field_t command_fields[] = {
                     retry_seconds),
     CYAML_FIELD_INT("timeout_seconds", CYAML_FLAG_OPTIONAL, struct declaration,
                     timeout_seconds),
+    CYAML_FIELD_ENUM("delete_policy", MAY_PLAIN, struct declaration, delete_policy,
+                     policies, COUNT(policies)),
     CYAML_FIELD_ENUM("allow_dash", MAY_PLAIN, struct declaration, allow_dash, truths,
                      COUNT(truths)),
     CYAML_FIELD_SEQUENCE("args", MAY, struct declaration, args, &argument_value, 0, 256),
@@ -124,6 +130,8 @@ static const cyaml_schema_field_t endpoint_fields[] = {
     CYAML_FIELD_INT("max_attempts", CYAML_FLAG_OPTIONAL, struct endpoint, max_attempts),
     CYAML_FIELD_INT("timeout_seconds", CYAML_FLAG_OPTIONAL, struct endpoint,
                     timeout_seconds),
+    CYAML_FIELD_ENUM("delete_policy", MAY_PLAIN, struct endpoint, delete_policy, policies,
+                     COUNT(policies)),
     CYAML_FIELD_ENUM("allow_private", MAY_PLAIN, struct endpoint, allow_private, truths,
                      COUNT(truths)),
     CYAML_FIELD_END,

@@ -274,5 +274,6 @@ struct task endpoint_task(const struct endpoint *e)
                          .grace_seconds = e->grace_seconds,
                          .timeout_seconds = e->timeout_seconds > 0 ? e->timeout_seconds
                                                                    : ENDPOINT_TIMEOUT_S,
+                         .delete_policy = e->delete_policy,
                          .data = e};
 }

@@ -29,6 +29,7 @@ struct endpoint {
     uint32_t headers_count;
     /* 0: the setting, the setting, ENDPOINT_TIMEOUT_S */
     int grace_seconds, max_attempts, timeout_seconds;
+    enum delete_policy delete_policy;
     int allow_private;
     struct webhook_key *key; /* made of the secret */
 };

@@ -25,6 +25,7 @@ static struct task command_task(const struct declaration *d)
                          .max_attempts = d->max_attempts,
                          .grace_seconds = d->grace_seconds,
                          .timeout_seconds = d->timeout_seconds,
+                         .delete_policy = d->delete_policy,
                          .data = d};
 }
 

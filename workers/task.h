@@ -58,6 +58,9 @@ enum task_kind {
     TASK_COMMAND
 };
 
+/* Which jobs leave nothing but their receipts and events when they have ended. */
+enum delete_policy { DELETE_NEVER, DELETE_SUCCESSFUL, DELETE_ALWAYS };
+
 struct task {
     const char *name; /* [A-Za-z0-9_.:-], 1..128 */
     enum task_kind kind;
@@ -68,6 +71,7 @@ struct task {
     int timeout_seconds;     /* of an attempt, where the job says nothing; 0: none */
     int max_jobs_per_child; /* TASK_PROCESS: then the child is replaced; 0: the setting */
     const void *data;       /* for the task's own use: job_task(ctx)->data */
+    enum delete_policy delete_policy; /* of its jobs, where they say nothing */
 };
 
 /* -- is it still wanted? ------------------------------------------------------------- */

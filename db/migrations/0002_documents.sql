@@ -33,9 +33,14 @@ $$;
 CREATE FUNCTION belay.options_text(p_options json) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
   IF p_options IS NULL THEN
-    RETURN ',"traceparent":null';
+    RETURN ',"traceparent":null,"delete_policy":"never","on_success":null,"on_failure":null,"on_cancel":null,"origin":null';
   END IF;
-  RETURN concat(',"traceparent":', coalesce((p_options -> 'traceparent')::text, 'null'));
+  RETURN concat(',"traceparent":', coalesce((p_options -> 'traceparent')::text, 'null'),
+                ',"delete_policy":', coalesce((p_options -> 'delete_policy')::text, '"never"'),
+                ',"on_success":', coalesce((p_options -> 'on_success')::text, 'null'),
+                ',"on_failure":', coalesce((p_options -> 'on_failure')::text, 'null'),
+                ',"on_cancel":', coalesce((p_options -> 'on_cancel')::text, 'null'),
+                ',"origin":', coalesce((p_options -> 'origin')::text, 'null'));
 END $$;
 
 -- The job's document. plpgsql, because its expressions are run without the set-up of a query.
@@ -136,7 +141,8 @@ CREATE FUNCTION belay.cancellation_text(c belay.cancellations) RETURNS text LANG
     ',"message":', coalesce(to_json(c.message)::text, 'null'),
     ',"grace_seconds":', coalesce(c.grace_seconds::text, 'null'),
     ',"force_at":', coalesce('"' || belay.time_text(c.force_at) || '"', 'null'),
-    ',"delete_requested":', c.delete_requested::text, ',"abort":', c.abort::text, '}')
+    ',"delete_requested":', c.delete_requested::text, ',"abort":', c.abort::text,
+    ',"compensation_job_id":', coalesce(c.compensation_job_id::text, 'null'), '}')
 $$;
 
 -- What the rows of a job tell of its life: the present attempt, and where it began. These rows can go; whoever removes or

@@ -187,6 +187,7 @@ BEGIN
         SELECT id, now(), queue_id, task_id, priority, max_attempts, tags, args, metadata, run_at, lock,
                queueing_lock, timeout_ms, deadline, options FROM ok),
   l AS (INSERT INTO belay.deadlines (at, id) SELECT deadline, id FROM ok WHERE deadline IS NOT NULL),
+  f AS (INSERT INTO belay.follows (job_id) SELECT id FROM ok WHERE options IS NOT NULL AND belay.has_consequences(options)),
   b AS (INSERT INTO belay.blocked (lock, priority, id, queue_id, run_at)
         SELECT lock, priority, id, queue_id, run_at FROM ok WHERE lock IS NOT NULL),
   s AS (INSERT INTO belay.scheduled (run_at, id, queue_id, priority)
@@ -218,11 +219,15 @@ CREATE FUNCTION belay.enqueue(
   task text, args json DEFAULT '{}', queue text DEFAULT 'default', priority int DEFAULT 0,
   scheduled_at timestamptz DEFAULT NULL, lock text DEFAULT NULL, queueing_lock text DEFAULT NULL,
   max_attempts int DEFAULT 1, tags text[] DEFAULT '{}', metadata json DEFAULT '{}', wake boolean DEFAULT true,
-  timeout_seconds numeric DEFAULT NULL, deadline timestamptz DEFAULT NULL, traceparent text DEFAULT NULL)
+  timeout_seconds numeric DEFAULT NULL, deadline timestamptz DEFAULT NULL, traceparent text DEFAULT NULL,
+  delete_policy text DEFAULT NULL, on_success json DEFAULT NULL, on_failure json DEFAULT NULL, on_cancel json DEFAULT NULL)
 RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   made belay.inserted;
-  options json := CASE WHEN traceparent IS NOT NULL THEN json_build_object('traceparent', traceparent) END;
+  options json := (
+    SELECT json_object_agg(o.name, o.value)
+    FROM (VALUES ('traceparent', to_json(traceparent)), ('delete_policy', to_json(delete_policy)), ('on_success', on_success),
+                 ('on_failure', on_failure), ('on_cancel', on_cancel)) o (name, value) WHERE o.value IS NOT NULL);
   problem text;
 BEGIN
   args := coalesce(args, '{}');
@@ -244,9 +249,12 @@ BEGIN
     WHEN scheduled_at NOT BETWEEN '1970-01-01 00:00Z' AND '9999-12-31 23:59Z'
       THEN 'scheduled_at must be from 1970 to 9999'
     WHEN timeout_seconds NOT BETWEEN 0 AND 604800 THEN 'timeout_seconds must be from 0 to 604800'
+    WHEN delete_policy NOT IN ('never', 'successful', 'always') THEN 'delete_policy must be never, successful or always'
     WHEN traceparent !~ '^(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' THEN 'traceparent must be as W3C Trace Context has it'
     WHEN deadline NOT BETWEEN '1970-01-01 00:00Z' AND '9999-12-31 23:59Z' THEN 'deadline must be from 1970 to 9999'
   END;
+  problem := coalesce(problem, belay.follow_problem('on_success', on_success), belay.follow_problem('on_failure', on_failure),
+                      belay.follow_problem('on_cancel', on_cancel));
   IF problem IS NOT NULL THEN
     RAISE EXCEPTION '%', problem USING ERRCODE = 'invalid_parameter_value';
   END IF;

@@ -117,6 +117,7 @@ BEGIN
   DELETE FROM belay.jobs WHERE id = ANY (p_ids);
   DELETE FROM belay.ends WHERE id = ANY (p_ids);
   DELETE FROM belay.progress WHERE job_id = ANY (p_ids);
+  DELETE FROM belay.follows WHERE job_id = ANY (p_ids);
 END $$;
 
 -- Takes a job out of its lease; the lease goes with its last job. False: the job is not in it. The caller holds the lease.
@@ -218,6 +219,7 @@ RETURNS TABLE (ord int, id bigint, taken boolean, status text, outcome text) LAN
 DECLARE
   res belay.finished[];
   ended bigint[];
+  gone bigint[]; -- of these, those that leave nothing
   locks text[];
   holders bigint[];
   told_at timestamptz; -- one for all that is told here, so that the order of what happened is kept
@@ -230,6 +232,7 @@ BEGIN
   END IF;
   IF belay.finish_plain(p_ids, p_leases, p_workers, p_attempts, p_statuses, p_results, p_errors, p_started_us,
                         p_finished_us) THEN
+    PERFORM belay.leave_nothing(belay.follow(p_ids));
     PERFORM belay.release(locks, holders);
     RETURN QUERY SELECT x.ord::int, x.id, true, x.status, NULL::text
                  FROM unnest(p_ids, p_statuses) WITH ORDINALITY x (id, status, ord);
@@ -278,11 +281,13 @@ BEGIN
   IF ended IS NOT NULL THEN
     PERFORM belay.leave_leases(array_agg(x.lease), array_agg(x.id))
     FROM (SELECT DISTINCT r.lease, r.id FROM unnest(res) r WHERE r.is_new) x;
+    gone := belay.follow(ended);
     IF EXISTS (SELECT FROM unnest(res) r WHERE r.is_new AND r.outcome IS NOT NULL) THEN
       PERFORM belay.close_receipts(array_agg(r.id), array_agg(r.outcome), array_agg(r.message),
                                    array_agg(r.delivered_us), array_agg(r.acknowledged_us), told_at)
       FROM unnest(res) r WHERE r.is_new AND r.outcome IS NOT NULL;
     END IF;
+    PERFORM belay.leave_nothing(gone);
     IF locks IS NOT NULL THEN
       PERFORM belay.release(array_agg(x.l), array_agg(x.i)) FROM unnest(locks, holders) x (l, i) WHERE x.i = ANY (ended);
     END IF;
@@ -294,11 +299,15 @@ END $$;
 CREATE FUNCTION belay.end_one(
   p_id bigint, p_worker bigint, p_attempt int, p_status int, p_outcome text, p_started_at timestamptz, p_error json,
   p_message text, p_rescued boolean DEFAULT NULL) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  gone bigint[];
 BEGIN
   INSERT INTO belay.ends (id, status, attempts, worker_id, started_at, error, rescued)
   VALUES (p_id, p_status, p_attempt, p_worker, p_started_at, p_error, p_rescued);
+  gone := belay.follow(ARRAY[p_id]);
   PERFORM belay.close_receipts(ARRAY[p_id], ARRAY[p_outcome], ARRAY[p_message], ARRAY[NULL::bigint],
                                ARRAY[NULL::bigint]);
+  PERFORM belay.leave_nothing(gone);
 END $$;
 
 -- The schedule that was asked for is told by the row of the job until its first attempt has been counted.

@@ -105,6 +105,7 @@ CREATE FUNCTION belay.cancel_todo(p_id bigint, p_abort boolean, p_delete boolean
                                   p_cause text) RETURNS belay.cancellations LANGUAGE plpgsql AS $$
 DECLARE
   j belay.jobs;
+  c belay.cancellations;
 BEGIN
   SELECT * INTO j FROM belay.jobs WHERE id = p_id;
   DELETE FROM belay.ready r WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = p_id;
@@ -117,7 +118,12 @@ BEGIN
   IF j.queueing_lock IS NOT NULL THEN
     DELETE FROM belay.uniq u WHERE u.queueing_lock = j.queueing_lock AND u.id = p_id;
   END IF;
-  RETURN belay.end_todo(p_id, j.attempts, p_abort, p_delete, p_reason, p_actor, p_cause);
+  c := belay.end_todo(p_id, j.attempts, p_abort, p_delete, p_reason, p_actor, p_cause);
+  IF j.options IS NOT NULL THEN
+    PERFORM belay.follow(ARRAY[p_id]);
+    c := belay.last_receipt(p_id);
+  END IF;
+  RETURN c;
 END $$;
 
 -- A doing job whose lease is held: asked to stop, once. A stronger call makes the same receipt stronger.
@@ -206,7 +212,8 @@ BEGIN
     c := belay.last_receipt(p_id);
   END IF;
   a := belay.answer_with(a, p_id, c);
-  IF p_delete AND (a.result = 'cancelled' OR a.result LIKE 'already%') THEN
+  IF p_delete AND (a.result = 'cancelled' OR a.result LIKE 'already%')
+     OR a.result = 'cancelled' AND (SELECT j.options ->> 'delete_policy' = 'always' FROM belay.jobs j WHERE j.id = p_id) THEN
     PERFORM belay.forget(ARRAY[p_id], ARRAY[p_actor]);
   END IF;
   RETURN a;
@@ -223,7 +230,8 @@ BEGIN
   j AS MATERIALIZED (
     SELECT d.ord, d.abort, d.reason, d.actor, d.cause, j.*
     FROM d CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = d.id AND j.lock IS NULL
-                                 AND j.queueing_lock IS NULL OFFSET 0) j),
+                                 AND j.queueing_lock IS NULL
+                                 AND (j.options IS NULL OR NOT belay.has_consequences(j.options)) OFFSET 0) j),
   g AS MATERIALIZED (
     DELETE FROM belay.ready r USING j WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = j.id
     RETURNING j.*, clock_timestamp() AS now),
@@ -231,7 +239,7 @@ BEGIN
   k AS MATERIALIZED ( -- the receipt as a whole row, so that the answer need not be joined with what was inserted
     SELECT g.*, ROW(g.id, coalesce((SELECT max(x.n) FROM belay.cancellations x WHERE x.job_id = g.id), 0) + 1, NULL, NULL,
                     NULL, g.cause, g.reason, g.actor, g.abort, false, NULL, g.now, NULL, NULL, NULL, g.now, 'cancelled',
-                    NULL, 1)::belay.cancellations AS receipt FROM g),
+                    NULL, 1, NULL)::belay.cancellations AS receipt FROM g),
   c AS (INSERT INTO belay.cancellations SELECT (k.receipt).* FROM k),
   t AS (SELECT k.ord, k.receipt, q.name AS queue,
                belay.job_text(k.id, q.name, t.name, k.priority, k.args, 'cancelled', k.attempts, k.max_attempts, NULL,
@@ -257,7 +265,7 @@ BEGIN
     SELECT d.ord, j.*, l.at, l.worker_id, w.name AS worker,
            ROW(d.id, coalesce((SELECT max(x.n) FROM belay.cancellations x WHERE x.job_id = d.id), 0) + 1, j.attempts + 1,
                l.worker_id, l.id, d.cause, d.reason, d.actor, true, false, d.grace, clock_timestamp(), NULL, NULL,
-               clock_timestamp() + d.grace * interval '1 second', NULL, NULL, NULL, 1)::belay.cancellations AS receipt
+               clock_timestamp() + d.grace * interval '1 second', NULL, NULL, NULL, 1, NULL)::belay.cancellations AS receipt
     FROM d
     CROSS JOIN LATERAL (SELECT * FROM belay.lease_of(d.id) OFFSET 0) l
     CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = d.id OFFSET 0) j
@@ -289,7 +297,7 @@ DECLARE
   h record;
 BEGIN
   SELECT * INTO j FROM belay.jobs WHERE id = p_id;
-  IF j.lock IS NULL AND j.queueing_lock IS NULL THEN
+  IF j.lock IS NULL AND j.queueing_lock IS NULL AND (j.options IS NULL OR NOT belay.has_consequences(j.options)) THEN
     DELETE FROM belay.ready r WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = p_id;
     IF FOUND THEN
       a.result := 'cancelled';
@@ -481,6 +489,9 @@ BEGIN
     VALUES (p_id, 'retried', p_actor, json_build_object('by_hand', true));
     DELETE FROM belay.ends WHERE id = p_id RETURNING * INTO e;
     DELETE FROM belay.progress WHERE job_id = p_id;
+    IF belay.has_consequences(j.options) THEN
+      INSERT INTO belay.follows (job_id) VALUES (p_id);
+    END IF;
     UPDATE belay.jobs x SET attempts = e.attempts, attempts_base = e.attempts - x.uncounted, scheduled_at = NULL,
                             deadline = CASE WHEN x.deadline > clock_timestamp() THEN x.deadline END
     WHERE x.id = p_id;

@@ -11,6 +11,7 @@
  *     failing   ignores SIGTERM; exits with 3 once its file is there
  *     stubborn  ignores SIGTERM and never ends; grace_seconds is 1
  *     hasty     never ends; timeout_seconds is 1
+ *     traced    writes the trace that it was given
  *     polite    exits with 4 on SIGTERM
  *     daemons   leaves a daemon behind, whose process id is in its file, and is polite
  *
