@@ -145,7 +145,7 @@ Test(declaration, an_unknown_key_is_refused_with_its_line_and_the_known_ones)
     refused("port: 1\nprot: 2\n", ":2: unknown key prot",
             "commands, endpoints and the settings");
     refused("commands:\n  - name: a\n    comand: [b]\n", ":3: unknown key comand",
-            "retry_seconds, timeout_seconds, allow_dash, args");
+            "retry_seconds, timeout_seconds, delete_policy, allow_dash, args");
     refused("commands:\n  - name: a\n    command: [b]\n    args:\n      - nam: c\n",
             ":5: unknown key nam", "required, pattern, default");
 }
