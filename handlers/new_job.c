@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { FIELDS = 18, DELAY_MAX_SECONDS = 315360000, TIMEOUT_MAX_SECONDS = 604800 };
+enum { FIELDS = 19, DELAY_MAX_SECONDS = 315360000, TIMEOUT_MAX_SECONDS = 604800 };
 
 /* -1 and INT64_MIN stand for "not given": 0 is a good delay, and a good time. */
 static const struct new_job defaults = {.queue = "default",
@@ -37,6 +37,7 @@ static void job_fields(const struct config *c, struct field fields[FIELDS])
         {"scheduled_at", FIELD_TIME, AT(scheduled_at), 0, 0},
         {"delay_seconds", FIELD_NUMBER, AT(delay_seconds), 0, DELAY_MAX_SECONDS},
         {"lock", FIELD_TEXT, AT(lock), 1, 255},
+        {"lock_strict", FIELD_BOOL, AT(lock_strict), 0, 0},
         {"queueing_lock", FIELD_TEXT, AT(queueing_lock), 1, 255},
         {"timeout_seconds", FIELD_NUMBER, AT(timeout_seconds), 0, TIMEOUT_MAX_SECONDS},
         {"deadline", FIELD_TIME, AT(deadline), 0, 0},
@@ -228,6 +229,8 @@ static struct db_value options(struct request *req, const struct new_job *j)
     bool deletes = strcmp(j->delete_policy, delete_policies[DELETE_NEVER]) != 0;
 
     add_word(req, &b, "traceparent", trace_parent(req));
+    if (j->lock_strict)
+        add_option(&b, "lock_strict", "true", 4);
     add_word(req, &b, "delete_policy", deletes ? j->delete_policy : NULL);
     add_option(&b, "on_success", j->on_success.text, j->on_success.len);
     add_option(&b, "on_failure", j->on_failure.text, j->on_failure.len);

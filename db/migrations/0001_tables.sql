@@ -60,8 +60,9 @@ CREATE TABLE belay.ready (queue_id int NOT NULL, priority int NOT NULL, id bigin
 CREATE UNIQUE INDEX ready_pick ON belay.ready (queue_id, priority DESC, id);
 CREATE INDEX ready_any ON belay.ready (priority DESC, id);
 
+-- lock: the line that it joins when it is due; null: none, or it has its turn already.
 CREATE TABLE belay.scheduled (
-  run_at timestamptz NOT NULL, id bigint NOT NULL, queue_id int NOT NULL, priority int NOT NULL);
+  run_at timestamptz NOT NULL, id bigint NOT NULL, queue_id int NOT NULL, priority int NOT NULL, lock text);
 CREATE UNIQUE INDEX scheduled_due ON belay.scheduled (run_at, id);
 
 CREATE TABLE belay.blocked (

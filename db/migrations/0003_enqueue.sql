@@ -85,6 +85,12 @@ BEGIN
   END IF;
 END $$;
 
+-- Whether a scheduled job of a lock holds the others of its line back; else it joins the line when it is due.
+CREATE FUNCTION belay.is_lock_strict(p_options json) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  RETURN coalesce((p_options ->> 'lock_strict')::boolean, false);
+END $$;
+
 CREATE TYPE belay.inserted AS (
   ord int, id bigint, result text, existing_id bigint, scheduled boolean, etag text, job text,
   has_deadline boolean);
@@ -189,9 +195,11 @@ BEGIN
   l AS (INSERT INTO belay.deadlines (at, id) SELECT deadline, id FROM ok WHERE deadline IS NOT NULL),
   f AS (INSERT INTO belay.follows (job_id) SELECT id FROM ok WHERE options IS NOT NULL AND belay.has_consequences(options)),
   b AS (INSERT INTO belay.blocked (lock, priority, id, queue_id, run_at)
-        SELECT lock, priority, id, queue_id, run_at FROM ok WHERE lock IS NOT NULL),
-  s AS (INSERT INTO belay.scheduled (run_at, id, queue_id, priority)
-        SELECT run_at, id, queue_id, priority FROM ok WHERE lock IS NULL AND run_at > now()),
+        SELECT lock, priority, id, queue_id, run_at FROM ok
+        WHERE lock IS NOT NULL AND (run_at > now() AND NOT belay.is_lock_strict(options)) IS NOT TRUE),
+  s AS (INSERT INTO belay.scheduled (run_at, id, queue_id, priority, lock)
+        SELECT run_at, id, queue_id, priority, lock FROM ok
+        WHERE run_at > now() AND (lock IS NULL OR NOT belay.is_lock_strict(options))),
   r AS (INSERT INTO belay.ready (queue_id, priority, id)
         SELECT queue_id, priority, id FROM ok WHERE lock IS NULL AND (run_at IS NULL OR run_at <= now()))
   SELECT t.ord::int, t.id,
@@ -220,13 +228,14 @@ CREATE FUNCTION belay.enqueue(
   scheduled_at timestamptz DEFAULT NULL, lock text DEFAULT NULL, queueing_lock text DEFAULT NULL,
   max_attempts int DEFAULT 1, tags text[] DEFAULT '{}', metadata json DEFAULT '{}', wake boolean DEFAULT true,
   timeout_seconds numeric DEFAULT NULL, deadline timestamptz DEFAULT NULL, traceparent text DEFAULT NULL,
-  delete_policy text DEFAULT NULL, on_success json DEFAULT NULL, on_failure json DEFAULT NULL, on_cancel json DEFAULT NULL)
+  lock_strict boolean DEFAULT NULL, delete_policy text DEFAULT NULL, on_success json DEFAULT NULL, on_failure json DEFAULT NULL, on_cancel json DEFAULT NULL)
 RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   made belay.inserted;
   options json := (
     SELECT json_object_agg(o.name, o.value)
-    FROM (VALUES ('traceparent', to_json(traceparent)), ('delete_policy', to_json(delete_policy)), ('on_success', on_success),
+    FROM (VALUES ('traceparent', to_json(traceparent)), ('lock_strict', CASE WHEN lock_strict THEN json 'true' END),
+                 ('delete_policy', to_json(delete_policy)), ('on_success', on_success),
                  ('on_failure', on_failure), ('on_cancel', on_cancel)) o (name, value) WHERE o.value IS NOT NULL);
   problem text;
 BEGIN

@@ -319,7 +319,8 @@ BEGIN
   END IF;
 END $$;
 
--- doing -> todo, for a job that has left its lease. A holder keeps its lock and its turn. The queueing lock is not taken
+-- doing -> todo, for a job that has left its lease. A holder keeps its lock and its turn; but one that waits for its time gives
+-- the turn up, unless it is strict: true, and the caller hands the lock on. The queueing lock is not taken
 -- again: another job may wait under it by now.
 CREATE FUNCTION belay.requeue_one(j belay.jobs, p_counts boolean, p_started boolean, p_run_at timestamptz)
 RETURNS boolean LANGUAGE plpgsql AS $$
@@ -330,7 +331,8 @@ BEGIN
                           scheduled_at = p_run_at WHERE id = j.id;
   END IF;
   IF p_run_at > clock_timestamp() THEN
-    INSERT INTO belay.scheduled (run_at, id, queue_id, priority) VALUES (p_run_at, j.id, j.queue_id, j.priority);
+    INSERT INTO belay.scheduled (run_at, id, queue_id, priority, lock)
+    VALUES (p_run_at, j.id, j.queue_id, j.priority, CASE WHEN NOT belay.is_lock_strict(j.options) THEN j.lock END);
     RETURN true;
   END IF;
   INSERT INTO belay.ready (queue_id, priority, id) VALUES (j.queue_id, j.priority, j.id);
@@ -408,7 +410,7 @@ BEGIN
                                    CASE WHEN counts THEN 'retried' ELSE 'released' END, x.error);
       END IF;
     END IF;
-    IF status <> 'todo' AND j.lock IS NOT NULL THEN
+    IF j.lock IS NOT NULL AND (status <> 'todo' OR scheduled AND NOT belay.is_lock_strict(j.options)) THEN
       locks := locks || j.lock; holders := holders || j.id;
     END IF;
     RETURN NEXT;
@@ -475,16 +477,23 @@ BEGIN
   PERFORM belay.release(locks, holders);
 END $$;
 
--- What is due moves from scheduled to ready.
+-- What is due moves from scheduled to ready, or joins the line of its lock.
 CREATE FUNCTION belay.due(p_limit int) RETURNS TABLE (moved int, queues text, next_due_ms bigint) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
+DECLARE
+  locks text[];
 BEGIN
   WITH d AS (DELETE FROM belay.scheduled WHERE ctid = ANY (ARRAY(
                SELECT s.ctid FROM belay.scheduled s WHERE s.run_at <= now() ORDER BY s.run_at, s.id
-               LIMIT p_limit FOR UPDATE SKIP LOCKED)) RETURNING id, queue_id, priority),
-  r AS (INSERT INTO belay.ready (queue_id, priority, id) SELECT queue_id, priority, id FROM d)
-  SELECT count(*), coalesce(array_agg(DISTINCT q.name)::text, '{}') INTO moved, queues
-  FROM d JOIN belay.queues q ON q.id = d.queue_id;
+               LIMIT p_limit FOR UPDATE SKIP LOCKED)) RETURNING id, queue_id, priority, lock),
+  r AS (INSERT INTO belay.ready (queue_id, priority, id) SELECT queue_id, priority, id FROM d WHERE lock IS NULL),
+  b AS (INSERT INTO belay.blocked (lock, priority, id, queue_id)
+        SELECT lock, priority, id, queue_id FROM d WHERE lock IS NOT NULL)
+  SELECT count(*), coalesce(array_agg(DISTINCT q.name)::text, '{}'), array_agg(DISTINCT d.lock) FILTER (WHERE d.lock IS NOT NULL)
+  INTO moved, queues, locks FROM d JOIN belay.queues q ON q.id = d.queue_id;
+  IF locks IS NOT NULL THEN
+    PERFORM belay.promote(locks);
+  END IF;
   next_due_ms := (SELECT greatest(0, ceil(extract(epoch FROM s.run_at - clock_timestamp()) * 1000))
                   FROM belay.scheduled s ORDER BY s.run_at LIMIT 1);
   RETURN NEXT;

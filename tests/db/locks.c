@@ -1,8 +1,11 @@
 /* Locks, queueing locks and schedules. */
 #include "tests/db/jobs.h"
 #include "tests/support/cluster.h"
+#include "tests/support/service.h"
 
 #include <criterion/criterion.h>
+
+#define STRICT "'{\"lock_strict\":true}'"
 
 TestSuite(locks, .timeout = 60);
 
@@ -28,12 +31,12 @@ Test(locks, other_locks_and_no_lock_do_not_wait)
     jobs_check(url);
 }
 
-Test(locks, a_holder_keeps_its_turn_while_it_waits_for_its_next_attempt)
+Test(locks, a_strict_holder_keeps_its_turn_while_it_waits_for_its_next_attempt)
 {
     const char *url = jobs_database();
 
-    cluster_psql(
-        url, "SELECT t.ins('l', tries => 3), t.ins('l'), t.worker(); SELECT t.claim(1)");
+    cluster_psql(url, "SELECT t.ins('l', tries => 3, options => " STRICT "), t.ins('l'), "
+                      "t.worker(); SELECT t.claim(1)");
     jobs_expect(url, "SELECT t.back_mine(1, 'retry', 3600000)", "todo/scheduled");
     jobs_expect(url, "SELECT t.place(1), t.place(2)", "scheduled|blocked");
     jobs_expect(url, "SELECT t.cancel(1)", "cancelled");
@@ -45,9 +48,9 @@ Test(locks, a_better_newcomer_takes_the_turn_of_a_head_that_has_not_started)
 {
     const char *url = jobs_database();
 
-    cluster_psql(
-        url, "SELECT t.ins('l'), t.ins('m', at => now() + interval '1 hour'), t.worker();"
-             "SELECT t.ins('l', prio => 1), t.ins('m', prio => 1)");
+    cluster_psql(url, "SELECT t.ins('l'), t.ins('m', at => now() + interval '1 hour', "
+                      "options => " STRICT "), t.worker();"
+                      "SELECT t.ins('l', prio => 1), t.ins('m', prio => 1)");
     jobs_expect(url, "SELECT t.place(1), t.place(2), t.place(3), t.place(4)",
                 "blocked|blocked|ready|ready");
     cluster_psql(url, "SELECT t.claim(1, 9); SELECT t.ins('l', prio => 2)");
@@ -166,5 +169,46 @@ Test(locks, a_schedule_is_kept_and_ends)
     jobs_expect(url, "SELECT moved, queues, next_due_ms FROM belay.due(9)",
                 "1|{default}|");
     jobs_expect(url, "SELECT t.place(1)", "ready");
+    jobs_check(url);
+}
+
+static const char *const later = "now() + interval '1 hour'";
+
+Test(locks, a_scheduled_job_does_not_hold_the_others_back)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, text_of("SELECT t.ins('l', at => %s), t.ins('l')", later));
+    jobs_expect(url, "SELECT t.place(1), t.place(2)", "scheduled|ready");
+    cluster_psql(url, "UPDATE belay.scheduled SET run_at = '2020-01-01';"
+                      "UPDATE belay.jobs SET scheduled_at = '2020-01-01' WHERE id = 1;"
+                      "SELECT t.claim(t.worker())");
+    jobs_expect(url, "SELECT moved FROM belay.due(9)", "1");
+    jobs_expect(url, "SELECT t.place(1), t.place(2)", "blocked|lease");
+    jobs_expect(url, "SELECT t.finish_mine(2), t.place(1)", "succeeded|ready");
+    jobs_check(url);
+}
+
+Test(locks, a_strict_one_does)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(
+        url,
+        text_of("SELECT t.ins('l', at => %s, options => " STRICT "), t.ins('l')", later));
+    jobs_expect(url, "SELECT t.place(1), t.place(2)", "scheduled|blocked");
+    jobs_check(url);
+    jobs_expect(url, "SELECT t.cancel(1), t.place(2)", "cancelled|ready");
+    jobs_check(url);
+}
+
+Test(locks, one_that_waits_for_its_next_attempt_gives_its_turn_up)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url,
+                 "SELECT t.ins('l', tries => 2), t.ins('l'); SELECT t.claim(t.worker())");
+    jobs_expect(url, "SELECT t.back_mine(1, 'retry', 60000), t.place(1), t.place(2)",
+                "todo/scheduled|scheduled|ready");
     jobs_check(url);
 }
