@@ -4,6 +4,7 @@
  * array of nulls. */
 #include "handlers/new_job.h"
 
+#include "handlers/known_task.h"
 #include "server/core/cleanup.h"
 
 #include <assert.h>
@@ -49,35 +50,6 @@ static void job_fields(const struct config *c, struct field fields[FIELDS])
     };
 
     memcpy(fields, all, sizeof all);
-}
-
-/* Names what there is, because the list is short and the mistake is a typing mistake or a
- * node that is too old. */
-static enum err fail_unknown_task(struct request *req, const char *where,
-                                  const char *task)
-{
-    CLEANUP(buf_release) struct buf names = BUF_INIT;
-    const struct task *const *t = node_tasks(req_app(req)->node);
-
-    for (; *t != NULL; t++)
-        buf_addf(&names, "%s%s", names.len > 0 ? ", " : "", (*t)->name);
-    return req_fail_at(req, ERR_UNKNOWN_TASK, req_printf(req, "%s/task", where),
-                       "%s is not a task here; there are %.400s", task, names.text);
-}
-
-static enum err check_task(struct request *req, const char *where, const char *name,
-                           const struct task **out_task)
-{
-    const struct task *task;
-
-    if (name == NULL)
-        return req_fail_at(req, ERR_INVALID, req_printf(req, "%s/task", where),
-                           "is needed");
-    task = node_task(req_app(req)->node, name);
-    if (task == NULL)
-        return fail_unknown_task(req, where, name);
-    *out_task = task;
-    return ERR_OK;
 }
 
 static const char *const delete_policies[] = {[DELETE_NEVER] = "never",
@@ -134,7 +106,7 @@ static enum err check_next(struct request *req, const char *where, struct span n
         return ERR_OK;
     enum err e =
         fields_read(req, where, next, fields, sizeof fields / sizeof *fields, &out);
-    return e == ERR_OK ? check_task(req, where, out.task, &task) : e;
+    return e == ERR_OK ? known_task(req, where, out.task, &task) : e;
 }
 
 static enum err check_followers(struct request *req, const char *where,
@@ -163,13 +135,13 @@ enum err new_job_read(struct request *req, const char *where, struct span object
     if (e == ERR_OK)
         e = check_together(req, where, out);
     if (e == ERR_OK)
-        e = check_task(req, where, out->task, &task);
+        e = known_task(req, where, out->task, &task);
     if (e == ERR_OK)
         e = check_followers(req, where, out);
     if (e != ERR_OK)
         return e;
     if (out->max_attempts == 0)
-        out->max_attempts = task->max_attempts > 0 ? task->max_attempts : c->max_attempts;
+        out->max_attempts = known_task_attempts(req, task);
     if (out->delete_policy == NULL)
         out->delete_policy = delete_policies[task->delete_policy];
     return ERR_OK;

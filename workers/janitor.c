@@ -1,5 +1,6 @@
 /* All periodic work of a node, on one connection in one thread: heartbeat, looking for
- * aborts, what is due, deadlines, timeouts, the jobs of lost workers, partitions.
+ * aborts, what is due, deadlines, schedules, timeouts, the jobs of lost workers,
+ * partitions.
  *
  * Every chore is one statement that every node may run at any time (SKIP LOCKED), so
  * there is no leader. A node that has just connected lets SETTLE_MS go by before it
@@ -13,6 +14,7 @@
 #include "workers/limits.h"
 #include "workers/orders.h"
 #include "workers/parts.h"
+#include "workers/ticks.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -30,7 +32,18 @@ enum {
     NAME_BYTES = 128,
 };
 
-enum chore { HEARTBEAT, ABORTS, DUE, EXPIRE, TIMEOUTS, REAP, PARTITIONS, WATCH, CHORES };
+enum chore {
+    HEARTBEAT,
+    ABORTS,
+    DUE,
+    EXPIRE,
+    TICKS,
+    TIMEOUTS,
+    REAP,
+    PARTITIONS,
+    WATCH,
+    CHORES
+};
 
 struct janitor {
     struct node *node;
@@ -193,6 +206,13 @@ static void expire(struct janitor *j)
         j->at_ms[ABORTS] = 0; /* it may run here */
 }
 
+static void tick(struct janitor *j)
+{
+    int64_t next_ms = ticks_make(&j->link, j->node);
+
+    j->at_ms[TICKS] = clock_ms() + next_ms;
+}
+
 static void reap(struct janitor *j)
 {
     struct db_value values[] = {db_int(lease_ms(j)), db_int(REAP_MOST)};
@@ -239,14 +259,12 @@ static void watch(struct janitor *j)
     neglect_look(j->node);
 }
 
-static void (*const chores[CHORES])(struct janitor *) = {[HEARTBEAT] = heartbeat,
-                                                         [ABORTS] = poll_aborts,
-                                                         [DUE] = move_due,
-                                                         [EXPIRE] = expire,
-                                                         [TIMEOUTS] = abort_late,
-                                                         [REAP] = reap,
-                                                         [PARTITIONS] = make_partitions,
-                                                         [WATCH] = watch};
+static void (*const chores[CHORES])(struct janitor *) = {
+    [HEARTBEAT] = heartbeat, [ABORTS] = poll_aborts,
+    [DUE] = move_due,        [EXPIRE] = expire,
+    [TICKS] = tick,          [TIMEOUTS] = abort_late,
+    [REAP] = reap,           [PARTITIONS] = make_partitions,
+    [WATCH] = watch};
 
 /* -- the thread ---------------------------------------------------------------------- */
 
@@ -282,7 +300,7 @@ static void take_wishes(struct janitor *j)
     if (j->aborts_wanted)
         j->at_ms[ABORTS] = 0;
     if (j->due_wanted)
-        j->at_ms[DUE] = j->at_ms[EXPIRE] = 0;
+        j->at_ms[DUE] = j->at_ms[EXPIRE] = j->at_ms[TICKS] = 0;
     bool asked = j->aborts_wanted;
     j->aborts_wanted = j->due_wanted = j->timeouts_wanted = false;
     monitor_unlock(&j->monitor);

@@ -471,20 +471,26 @@ DECLARE
 BEGIN
   FOR s IN SELECT * FROM belay.schedules x WHERE x.next_at <= now() ORDER BY x.next_at, x.name LIMIT p_limit
            FOR UPDATE SKIP LOCKED LOOP
-    c := belay.cron_parse(s.cron);
-    at := s.next_at;
-    IF at < now() - s.max_delay_ms * interval '1 millisecond' THEN
-      RETURN QUERY SELECT s.name, at, 'missed', NULL::bigint, NULL::bigint;
-      s.missed_at := at;
-      at := belay.cron_after(c, s.timezone, now() - s.max_delay_ms * interval '1 millisecond' - interval '1 microsecond');
-    END IF;
-    most := cardinality(times) + 50;
-    WHILE at <= now() AND cardinality(times) < most LOOP
-      due := due || s;
-      times := times || at;
-      s.last_tick_at := at;
-      at := belay.cron_after(c, s.timezone, at);
-    END LOOP;
+    BEGIN
+      c := belay.cron_parse(s.cron);
+      at := s.next_at;
+      IF at < now() - s.max_delay_ms * interval '1 millisecond' THEN
+        RETURN QUERY SELECT s.name, at, 'missed', NULL::bigint, NULL::bigint;
+        s.missed_at := at;
+        at := belay.cron_after(c, s.timezone, now() - s.max_delay_ms * interval '1 millisecond' - interval '1 microsecond');
+      END IF;
+      most := cardinality(times) + 50;
+      WHILE at <= now() AND cardinality(times) < most LOOP
+        due := due || s;
+        times := times || at;
+        s.last_tick_at := at;
+        at := belay.cron_after(c, s.timezone, at);
+      END LOOP;
+    EXCEPTION WHEN invalid_parameter_value THEN -- the zone is not known any more; others must not wait for it
+      RETURN QUERY SELECT s.name, s.next_at, SQLERRM, NULL::bigint, NULL::bigint;
+      UPDATE belay.schedules x SET paused = true WHERE x.name = s.name;
+      at := NULL;
+    END;
     UPDATE belay.schedules x SET next_at = at, last_tick_at = s.last_tick_at, missed_at = s.missed_at WHERE x.name = s.name;
   END LOOP;
   FOR made IN SELECT * FROM belay.insert_ticks(due, times, false) i ORDER BY i.ord LOOP

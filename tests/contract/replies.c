@@ -22,10 +22,11 @@ static const struct operation *first_operation(struct seen *seen,
 
 static const char *body_of(const struct operation *o)
 {
-    return !o->takes_body                     ? NULL
-           : strcmp(o->id, "createJobs") == 0 ? "[{\"task\":\"echo\"}]"
-           : strcmp(o->id, "createJob") == 0  ? "{\"task\":\"echo\"}"
-                                              : "{}";
+    return !o->takes_body                      ? NULL
+           : strcmp(o->id, "createJobs") == 0  ? "[{\"task\":\"echo\"}]"
+           : strcmp(o->id, "createJob") == 0   ? "{\"task\":\"echo\"}"
+           : strcmp(o->id, "putSchedule") == 0 ? "{\"cron\":\"@daily\",\"task\":\"echo\"}"
+                                               : "{}";
 }
 
 /* -- what any request may be told, whatever it asks for ------------------------------ */
@@ -81,6 +82,7 @@ static void see_a_broken_schema(struct seen *seen)
     cluster_psql(url, "ALTER TABLE belay.jobs RENAME id TO mislaid;"
                       "ALTER TABLE belay.queues RENAME name TO mislaid;"
                       "ALTER TABLE belay.workers RENAME name TO mislaid;"
+                      "ALTER TABLE belay.schedules RENAME name TO mislaid;"
                       "ALTER TABLE belay.cancellations RENAME job_id TO mislaid");
     FOR_EACH_OPERATION(o, seen)
     {
@@ -203,6 +205,31 @@ static void see_lists(struct seen *seen)
     see(seen, "GET", "/openapi.json", NULL, NULL, 200);
 }
 
+static void see_schedules(struct seen *seen)
+{
+    static const char body[] = "{\"cron\":\"@yearly\",\"task\":\"echo\","
+                               "\"timeout_seconds\":1.5}";
+    static const char *const actions[] = {"pause", "resume", "run"};
+
+    see(seen, "PUT", "/schedules/a", NULL, body, 201);
+    see(seen, "PUT", "/schedules/a", NULL, body, 200);
+    see(seen, "PUT", "/schedules/a", NULL, "{\"cron\":\"x\",\"task\":\"echo\"}", 422);
+    see_not_modified(seen, "/schedules/a");
+    for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
+        see(seen, "POST", text_of("/schedules/a/%s", actions[i]), NULL, NULL,
+            i == 2 ? 201 : 200);
+        see(seen, "POST", text_of("/schedules/x/%s", actions[i]), NULL, NULL, 404);
+    }
+    see(seen, "PUT", "/schedules/b", NULL,
+        "{\"cron\":\"@daily\",\"task\":\"echo\",\"queueing_lock\":\"q\"}", 201);
+    see(seen, "POST", "/schedules/b/run", NULL, NULL, 409); /* see_creations() has it */
+    see(seen, "GET", "/schedules", NULL, NULL, 200);
+    see(seen, "GET", "/schedules?limit=1", NULL, NULL, 200);
+    see(seen, "DELETE", "/schedules/a", NULL, NULL, 204);
+    see(seen, "DELETE", "/schedules/a", NULL, NULL, 404);
+    see(seen, "GET", "/schedules/a", NULL, NULL, 404);
+}
+
 static void see_nothing_there(struct seen *seen)
 {
     static const char *const gets[] = {"", "/events", "/explain", "/cancellations",
@@ -225,6 +252,7 @@ Test(replies, every_documented_answer_comes_and_no_other)
     see_a_cancellation(seen, s);
     see_ends(seen, s);
     see_lists(seen);
+    see_schedules(seen);
     see_nothing_there(seen);
     see_refused_heads(seen);
     see_those_who_are_slow(seen);

@@ -32,6 +32,7 @@ static struct operation operation_of(const char *method, const char *template,
                           .uses_database = json_object_get(responses, "429") != NULL};
 
     o.method = strcmp(method, "get") == 0      ? "GET"
+               : strcmp(method, "put") == 0    ? "PUT"
                : strcmp(method, "delete") == 0 ? "DELETE"
                                                : "POST";
     for (const char *open; (open = strchr(path, '{')) != NULL;)
