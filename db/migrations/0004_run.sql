@@ -410,8 +410,9 @@ BEGIN
                                    CASE WHEN counts THEN 'retried' ELSE 'released' END, x.error);
       END IF;
     END IF;
-    IF j.lock IS NOT NULL AND (status <> 'todo' OR scheduled AND NOT belay.is_lock_strict(j.options)) THEN
-      locks := locks || j.lock; holders := holders || j.id;
+    IF j.lock IS NOT NULL THEN -- also where it keeps its turn: a better one may have come while it ran
+      locks := locks || j.lock;
+      holders := holders || CASE WHEN status <> 'todo' OR scheduled AND NOT belay.is_lock_strict(j.options) THEN j.id END;
     END IF;
     RETURN NEXT;
   END LOOP;
@@ -468,8 +469,8 @@ BEGIN
       live := live + 1;
       job_id := j.id; worker_id := l.worker_id;
       status := belay.rescue_one(j, l, live > l.sure);
-      IF status <> 'todo' AND j.lock IS NOT NULL THEN
-        locks := locks || j.lock; holders := holders || j.id;
+      IF j.lock IS NOT NULL THEN
+        locks := locks || j.lock; holders := holders || CASE WHEN status <> 'todo' THEN j.id END;
       END IF;
       RETURN NEXT;
     END LOOP;

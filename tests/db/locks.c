@@ -212,3 +212,18 @@ Test(locks, one_that_waits_for_its_next_attempt_gives_its_turn_up)
                 "todo/scheduled|scheduled|ready");
     jobs_check(url);
 }
+
+Test(locks, one_that_goes_back_lets_a_better_one_pass)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.ins('l', tries => 9), t.worker(); SELECT t.claim(1);"
+                      "SELECT t.ins('l', prio => 1)");
+    jobs_expect(url, "SELECT t.back_mine(1, 'unstarted'), t.place(1), t.place(2)",
+                "todo|blocked|ready");
+    jobs_expect(url, "SELECT t.claim(1), t.finish_mine(2), t.claim(1)",
+                "{2}|succeeded|{1}");
+    cluster_psql(url, "SELECT t.ins('l', prio => 1); SELECT t.die(1); SELECT t.reap()");
+    jobs_expect(url, "SELECT t.place(1), t.place(3)", "blocked|ready");
+    jobs_check(url);
+}
