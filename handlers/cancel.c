@@ -123,7 +123,7 @@ static void reply_aborting(struct request *req, const struct db_rows *rows)
         reply_waited(req, rows); /* committed all the same: the poll delivers it */
         return;
     }
-    tell_worker(req, rows, &opt);
+    tell_worker(req, rows, 0, job_id, &opt);
     set_receipt_location(req, job_id, row_int(rows, 0, ANSWER_N));
     if (seconds > 0)
         wait_for_end(req, job_id, seconds, look_again, first_aborting(req, rows));

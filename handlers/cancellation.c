@@ -62,15 +62,35 @@ static const struct refusal refusals[] = {
 
 enum { REFUSALS = sizeof refusals / sizeof *refusals };
 
-void reply_refusal(struct request *req, const char *result, const char *etag,
-                   const char *job, const char *cancellation)
+/* NULL: it is no refusal. */
+static const struct refusal *refusal_of(const char *result)
 {
     const struct refusal *r = refusals;
-    const char *id = req_path(req, "jobId");
 
     while (r < refusals + REFUSALS && strcmp(r->result, result) != 0)
         r++;
-    assert(r < refusals + REFUSALS && "a result of the statement that has no row");
+    return r < refusals + REFUSALS ? r : NULL;
+}
+
+int status_of_result(const char *result, const char **out_code)
+{
+    const struct refusal *r = refusal_of(result);
+
+    *out_code = r != NULL ? err_code(r->e) : NULL;
+    if (r != NULL)
+        return err_status(r->e);
+    return strcmp(result, "aborting") == 0  ? 202
+           : strcmp(result, "deleted") == 0 ? 204
+                                            : 200;
+}
+
+void reply_refusal(struct request *req, const char *result, const char *etag,
+                   const char *job, const char *cancellation)
+{
+    const struct refusal *r = refusal_of(result);
+    const char *id = req_path(req, "jobId");
+
+    assert(r != NULL && "a result of the statement that has no row");
     if (*etag != '\0')
         set_etag(req, etag);
     /* Who is refused needs no second request to see why: the job goes along as it is. One
@@ -90,12 +110,13 @@ void reply_refusal(struct request *req, const char *result, const char *etag,
     req_error(req, e);
 }
 
-void tell_worker(struct request *req, const struct db_rows *rows,
+void tell_worker(struct request *req, const struct db_rows *rows, int row, int64_t job_id,
                  const struct cancel_options *opt)
 {
     struct abort_order order = {
-        .worker_id = row_int(rows, 0, ANSWER_WORKER),
-        .attempt = (int)row_int(rows, 0, ANSWER_ATTEMPT),
+        .job_id = job_id,
+        .worker_id = row_int(rows, row, ANSWER_WORKER),
+        .attempt = (int)row_int(rows, row, ANSWER_ATTEMPT),
         .cause = ABORT_USER,
         .reason = opt->reason != NULL ? opt->reason : "",
         .actor = opt->actor != NULL ? opt->actor : "",
@@ -103,8 +124,7 @@ void tell_worker(struct request *req, const struct db_rows *rows,
     };
 
     /* The texts of `opt` are borrowed from the request; node_abort() copies them. */
-    if (req_path_id(req, "jobId", ERR_JOB_NOT_FOUND, &order.job_id) == ERR_OK)
-        node_abort(req_app(req)->node, &order);
+    node_abort(req_app(req)->node, &order);
 }
 
 void set_receipt_location(struct request *req, int64_t job_id, int64_t n)

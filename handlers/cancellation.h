@@ -39,8 +39,12 @@ const struct first_answer *first_aborting(struct request *req,
 void reply_refusal(struct request *req, const char *result, const char *etag,
                    const char *job, const char *cancellation);
 
+/* What cancelJob and its like answer with a result: 200, 202 or the status of a refusal,
+ * whose public code goes to out_code (NULL: it is none). */
+int status_of_result(const char *result, const char **out_code);
+
 /* The abort is committed: the worker of this node is told at once. */
-void tell_worker(struct request *req, const struct db_rows *rows,
+void tell_worker(struct request *req, const struct db_rows *rows, int row, int64_t job_id,
                  const struct cancel_options *opt);
 
 /* Where the receipt is. */

@@ -60,7 +60,7 @@ static void reply_aborting(struct request *req, const struct db_rows *rows)
         req_path_id(req, "jobId", ERR_JOB_NOT_FOUND, &job_id) != ERR_OK)
         seconds = 0; /* committed all the same: the poll delivers it */
     else
-        tell_worker(req, rows, &opt);
+        tell_worker(req, rows, 0, job_id, &opt);
     set_receipt_location(req, job_id, row_int(rows, 0, ANSWER_N));
     if (seconds > 0)
         wait_for_end(req, job_id, seconds, look_again, first_aborting(req, rows));

@@ -153,6 +153,17 @@ static void read_object(struct reading *r, const struct field *f,
         *(struct span *)out = (struct span){.text = m->value, .len = m->value_len};
 }
 
+/* The same of an array, whose elements the caller knows better. */
+static void read_array(struct reading *r, const struct field *f,
+                       const struct json_member *m, void *out)
+{
+    (void)f;
+    if (m->type != JSON_ARRAY)
+        WRONG(r, m, "must be an array");
+    else
+        *(struct span *)out = (struct span){.text = m->value, .len = m->value_len};
+}
+
 /* PostgreSQL's array literal: within quotes only the quote and the backslash need a
  * backslash. Quoted always, because NULL without quotes would be a null. */
 static void add_array_element(struct buf *b, const char *text)
@@ -237,7 +248,7 @@ static void read_field(struct reading *r, const struct field *f,
         [FIELD_NUMBER] = read_number,    [FIELD_TEXT] = read_text,
         [FIELD_NAME] = read_text,        [FIELD_TIME] = read_time,
         [FIELD_OBJECT] = read_object,    [FIELD_STRINGS] = read_strings,
-        [FIELD_STATUSES] = read_strings,
+        [FIELD_STATUSES] = read_strings, [FIELD_ARRAY] = read_array,
     };
 
     if (m->type != JSON_NULL)

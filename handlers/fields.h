@@ -25,6 +25,7 @@ enum field_type {
     FIELD_STRINGS,  /* const char *: a PostgreSQL array literal of at most `most` strings
                        of 1..64 characters */
     FIELD_STATUSES, /* the same of at least one status of a job */
+    FIELD_ARRAY,    /* struct span: the text of an array as it came */
 };
 
 struct span {

@@ -66,6 +66,8 @@ static enum err open_parts(struct node *node)
     if (e == ERR_OK)
         e = janitor_open(node, &node->janitor);
     if (e == ERR_OK)
+        e = sweeper_open(node, &node->sweeper);
+    if (e == ERR_OK)
         e = dispatcher_start(node->dispatcher);
     if (e == ERR_OK)
         e = listener_open(&listener, &node->listener);
@@ -111,6 +113,11 @@ void node_wake(struct node *node, const char *queue, int n_jobs)
 void node_wake_scheduled(struct node *node)
 {
     janitor_look_at_schedule(node->janitor);
+}
+
+void node_wake_sweeper(struct node *node)
+{
+    sweeper_wake(node->sweeper);
 }
 
 void node_poll_aborts(struct node *node)
@@ -232,6 +239,7 @@ int node_close(struct node *node)
     all = async_close(node->async) && all;
     wait_for_writes(node);
     dispatcher_close(node->dispatcher);
+    sweeper_close(node->sweeper);
     janitor_close(
         node->janitor); /* both may still tell others, so the listener is last */
     listener_close(node->listener);
@@ -242,6 +250,7 @@ int node_close(struct node *node)
     async_free(node->async);
     dispatcher_free(node->dispatcher);
     janitor_free(node->janitor);
+    sweeper_free(node->sweeper);
     progress_board_free(node->progress);
     timeouts_free(node->timeouts);
     isolates_free(node->isolates);

@@ -34,6 +34,8 @@ enum err node_open(const struct node_options *options, struct node **out_node,
 void node_wake(struct node *node, const char *queue, int n_jobs);
 /* A job was scheduled, or has a deadline: the calendars are looked at again. */
 void node_wake_scheduled(struct node *node);
+/* A bulk request was committed: begin soon. */
+void node_wake_sweeper(struct node *node);
 /* Aborts were committed for jobs that may run here: read them from the database now. */
 void node_poll_aborts(struct node *node);
 /* The same, without a round trip, for one that a statement of this node has just

@@ -3,10 +3,9 @@
  *     listener -> janitor -> abort table -> running tasks
  *     dispatcher -> pool -> runner -> dispatcher
  *
- * Threads: the pool's, the loop's, the dispatcher's, the janitor's, the listener's. The
- * parts call
- * each other's functions, each of which takes its own lock and blocks on nothing else.
- * Locks never nest. */
+ * Threads: the pool's, the loop's, the dispatcher's, the janitor's, the sweeper's,
+ * the listener's. The parts call each other's functions, each of which takes its own lock
+ * and blocks on nothing else. Locks never nest. */
 #ifndef BELAY_WORKERS_PARTS_H
 #define BELAY_WORKERS_PARTS_H
 
@@ -29,6 +28,7 @@ struct node {
     struct isolates *isolates;
     struct dispatcher *dispatcher;
     struct janitor *janitor;
+    struct sweeper *sweeper;
     struct listener *listener;
 
     _Atomic int64_t worker_id; /* 0: not registered, or given up */
@@ -130,6 +130,14 @@ void janitor_look_at_timeouts(struct janitor *j);
 bool janitor_is_up(struct janitor *j);
 void janitor_close(struct janitor *j); /* ends the thread */
 void janitor_free(struct janitor *j);  /* after everybody who may tell it something */
+
+/* -- sweeper: bulk requests ---------------------------------------------------------- */
+
+struct sweeper;
+enum err sweeper_open(struct node *node, struct sweeper **out_s) MUST_CHECK;
+void sweeper_wake(struct sweeper *s);
+void sweeper_close(struct sweeper *s); /* ends the thread, after its step */
+void sweeper_free(struct sweeper *s);  /* after everybody who may wake it */
 
 /* A request has come, by whatever way: to the task, or to the job that has not started.
  */

@@ -26,6 +26,7 @@ static const char *body_of(const struct operation *o)
            : strcmp(o->id, "createJobs") == 0  ? "[{\"task\":\"echo\"}]"
            : strcmp(o->id, "createJob") == 0   ? "{\"task\":\"echo\"}"
            : strcmp(o->id, "putSchedule") == 0 ? "{\"cron\":\"@daily\",\"task\":\"echo\"}"
+           : strstr(o->id, "Jobs") != NULL     ? "{\"filter\":{\"queue\":\"none\"}}"
                                                : "{}";
 }
 
@@ -81,6 +82,7 @@ static void see_a_broken_schema(struct seen *seen)
     /* What PostgreSQL says of it is neither the client's fault nor an outage. */
     cluster_psql(url, "ALTER TABLE belay.jobs RENAME id TO mislaid;"
                       "ALTER TABLE belay.queues RENAME name TO mislaid;"
+                      "ALTER TABLE belay.operations RENAME id TO mislaid;"
                       "ALTER TABLE belay.workers RENAME name TO mislaid;"
                       "ALTER TABLE belay.schedules RENAME name TO mislaid;"
                       "ALTER TABLE belay.cancellations RENAME job_id TO mislaid");
@@ -191,6 +193,37 @@ static void see_ends(struct seen *seen, struct service *s)
     see(seen, "GET", text_of("/jobs/%ld/events", failed), NULL, NULL, 200);
 }
 
+static void see_bulk(struct seen *seen, struct service *s)
+{
+    static const char *const paths[] = {"/cancellations", "/retries", "/deletions"};
+    const char *last = "", *rule;
+
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        int64_t id = put_job(s, "{\"task\":\"echo\",\"delay_seconds\":3600}");
+        see(seen, "POST", paths[i], NULL, text_of("{\"ids\":[%ld,4711]}", id), 200);
+        see(seen, "POST", paths[i], NULL, "{\"dry_run\":true,\"ids\":[1,4711]}", 200);
+        see(seen, "POST", paths[i], NULL, "{\"dry_run\":true,\"all\":true}", 200);
+        see(seen, "POST", paths[i], NULL, "{}", 422);
+        see(seen, "POST", paths[i], NULL, "{", 400);
+        last = reply_header(
+            see(seen, "POST", paths[i], NULL,
+                "{\"filter\":{\"queue\":\"none\",\"metadata\":{\"a\":1}}}", 202),
+            "Location");
+    }
+    wait_until(strcmp(reply_text(http_get(s, "%s", last), "status"), "done") == 0);
+    see(seen, "GET", last, NULL, NULL, 200);
+    see(seen, "POST", text_of("%s/cancel", last), NULL, NULL, 409);
+    rule = reply_header(
+        see(seen, "POST", "/cancellations", NULL,
+            "{\"filter\":{\"queue\":\"none\"},\"until\":\"2999-01-01T00:00:00Z\"}", 202),
+        "Location");
+    see(seen, "GET", "/operations?standing=true&limit=1", NULL, NULL, 200);
+    see(seen, "GET", "/operations?status=never", NULL, NULL, 400);
+    see(seen, "POST", text_of("%s/cancel", rule), NULL, NULL, 200);
+    see(seen, "GET", "/operations/4711", NULL, NULL, 404);
+    see(seen, "POST", "/operations/4711/cancel", NULL, NULL, 404);
+}
+
 static void see_lists(struct seen *seen)
 {
     see(seen, "GET", "/jobs", NULL, NULL, 200);
@@ -251,6 +284,7 @@ Test(replies, every_documented_answer_comes_and_no_other)
     see_creations(seen);
     see_a_cancellation(seen, s);
     see_ends(seen, s);
+    see_bulk(seen, s);
     see_lists(seen);
     see_schedules(seen);
     see_nothing_there(seen);

@@ -1,0 +1,11 @@
+-- operation_create: a bulk request by filter, and a standing rule where until is not null.
+-- The filter has been checked; {} means all jobs. grace_seconds null: what each task declares.
+-- $1 kind text
+-- $2 filter json
+-- $3 abort boolean
+-- $4 delete boolean
+-- $5 reason text
+-- $6 actor text
+-- $7 grace_seconds int
+-- $8 until timestamptz
+SELECT id, document FROM belay.create_operation(belay.operation_of($1, $2, $3, $4, $5, $6, $7, $8))
