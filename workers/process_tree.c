@@ -121,22 +121,28 @@ bool process_tree_works(void)
     return access(path, R_OK) == 0;
 }
 
-void process_tree_terminate(void)
+static void terminate(struct tree *told, pid_t pid)
+{
+    if (tree_has(told, pid))
+        return;
+    tree_add(told, pid);
+    kill(pid, SIGTERM);
+    kill(pid, SIGCONT); /* a stopped process would not hear it */
+}
+
+void process_tree_terminate(pid_t child)
 {
     static struct tree found, told;
     int before = -1;
 
     told.n = 0;
+    if (child != 0)
+        terminate(&told, child);
     for (int round = 0; round < TERMINATE_ROUNDS && told.n != before; round++) {
         before = told.n;
         collect(&found);
-        for (int i = 0; i < found.n; i++) {
-            if (tree_has(&told, found.pids[i]))
-                continue;
-            tree_add(&told, found.pids[i]);
-            kill(found.pids[i], SIGTERM);
-            kill(found.pids[i], SIGCONT); /* a stopped process would not hear it */
-        }
+        for (int i = 0; i < found.n; i++)
+            terminate(&told, found.pids[i]);
     }
 }
 

@@ -12,6 +12,7 @@
 #include "workers/message.h"
 #include "workers/process.h"
 #include "workers/process_tree.h"
+#include "workers/title.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -56,36 +57,6 @@ static void set_signals(void)
     for (int sig = 1; sig < NSIG; sig++)
         signal(sig, SIG_DFL);
     sigaction(SIGCHLD, &child, NULL);
-}
-
-/* Names the process for ps, without the name of the service in it: `pkill -9 belay` shall
- * not hit those who clean up after it. The arguments lie in memory that is ours to write;
- * fields 48 and 49 of stat(5) say where. */
-static void set_title(const char *title)
-{
-    char stat[1024], *at;
-    unsigned long start = 0, end = 0;
-    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
-    ssize_t len = fd < 0 ? -1 : read(fd, stat, sizeof stat - 1);
-
-    prctl(PR_SET_NAME, title);
-    if (fd >= 0)
-        close(fd);
-    stat[len < 0 ? 0 : len] = '\0';
-    at = strrchr(stat, ')');
-    for (int field = 2; at != NULL && field < 49; field++) {
-        at = strchr(at + 1, ' ');
-        if (field + 1 == 48 && at != NULL)
-            start = strtoul(at, NULL, 10);
-        if (field + 1 == 49 && at != NULL)
-            end = strtoul(at, NULL, 10);
-    }
-    if (start == 0 || end <= start)
-        return;
-    char *args =
-        (char *)start; /* NOLINT(performance-no-int-to-ptr): the kernel says it so */
-    memset(args, 0, end - start);
-    memcpy(args, title, strnlen(title, end - start - 1));
 }
 
 static void close_from(int first)
@@ -186,7 +157,7 @@ static noreturn void become_entry(const struct program *p)
     sigemptyset(&none);
     leave_supervisor(p);
     close_from(STDERR_FILENO + 1);
-    set_title("job-task");
+    title_set("job-task");
     signal(SIGCHLD, SIG_DFL);
     sigprocmask(SIG_SETMASK, &none, NULL);
     supervisor_entry();
@@ -282,7 +253,7 @@ static void read_order(struct watch *w)
         w->kill = true;
     } else if (order.kind == SUPERVISOR_TERMINATE && !w->terminated && !w->kill) {
         w->terminated = true;
-        process_tree_terminate();
+        process_tree_terminate(w->program);
     }
 }
 
@@ -346,7 +317,7 @@ static noreturn void supervisor_main(int socket)
     int fds[3], n_fds;
 
     keep_only(socket);
-    set_title("job-supervisor");
+    title_set("job-supervisor");
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     if (message_send(SOCKET_FD, &hello, sizeof hello, NULL, 0, 0) != 0)
         _exit(0);
@@ -419,7 +390,7 @@ noreturn void zygote_main(int socket)
     setsid();
     keep_only(socket);
     point_standard_files_at_null();
-    set_title("job-zygote");
+    title_set("job-zygote");
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     for (;;) {
         reap_all();

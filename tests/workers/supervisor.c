@@ -56,6 +56,34 @@ Test(supervisor, sigterm_wakes_a_stopped_program)
     process_close(p);
 }
 
+static void sleep_until_sigterm(void)
+{
+    for (;;)
+        pause();
+}
+
+Test(supervisor, sigterm_reaches_a_child_that_has_only_just_been_forked)
+{
+    static const char *const argv[] = {"entry", NULL};
+    struct process_spec spec = {
+        .argv = argv, .env = child_env, .stdin_fd = -1, .is_entry = true};
+
+    process_zygote_stop();
+    process_set_entry(sleep_until_sigterm);
+    child_start_zygote(); /* that knows the entry */
+    for (int i = 0; i < 200; i++) {
+        CLEANUP(buf_release) struct buf why = BUF_INIT;
+        struct process_end end;
+        struct process *p;
+        cr_assert_eq(process_start(&spec, &p, &why), ERR_OK, "%s", why.text);
+        process_terminate(p);
+        child_await_end(p, &end);
+        cr_assert_eq(end.code, SIGTERM);
+        cr_assert_not(end.killed);
+        process_close(p);
+    }
+}
+
 Test(supervisor, what_ignores_sigterm_is_killed)
 {
     struct process *p =
