@@ -11,12 +11,22 @@
 #include <stdatomic.h>
 
 struct waiters;
+struct gauges;
+
+/* Of the HTTP thread, since the start. */
+enum { CANCEL_RESULTS = 9 };
+struct request_counts {
+    int64_t enqueued;
+    int64_t cancels[CANCEL_RESULTS]; /* in the order of metrics.c */
+};
 
 struct app {
     const struct config *config;
     struct lanes *lanes;
     struct node *node;       /* never NULL; with concurrency 0 it runs nothing */
     struct waiters *waiters; /* requests that wait for a job to end */
+    struct gauges *gauges;   /* what the database says for metrics */
+    struct request_counts counts;
     atomic_bool draining;
     atomic_bool migrated; /* the schema is there */
 };

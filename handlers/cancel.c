@@ -8,6 +8,7 @@
 #include "build/gen/operations.h"
 #include "handlers/cancellation.h"
 #include "handlers/fields.h"
+#include "handlers/metrics.h"
 #include "handlers/wait.h"
 
 #include <stddef.h>
@@ -137,6 +138,7 @@ static void reply_cancel(struct request *req, const struct db_rows *rows)
 {
     const char *result = row_text(rows, 0, ANSWER_RESULT);
 
+    metrics_count_cancel(req, result);
     if (strcmp(result, "aborting") == 0)
         reply_aborting(req, rows);
     else if (strcmp(result, "cancelled") == 0 || strncmp(result, "already_", 8) == 0)

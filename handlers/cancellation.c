@@ -4,6 +4,7 @@
 #include "handlers/cancellation.h"
 
 #include "server/core/cleanup.h"
+#include "server/core/clock.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -121,6 +122,7 @@ void tell_worker(struct request *req, const struct db_rows *rows, int row, int64
         .reason = opt->reason != NULL ? opt->reason : "",
         .actor = opt->actor != NULL ? opt->actor : "",
         .grace_ms = opt->grace_seconds < 0 ? -1 : opt->grace_seconds * 1000,
+        .asked_us = clock_us() - req_age_us(req),
     };
 
     /* The texts of `opt` are borrowed from the request; node_abort() copies them. */

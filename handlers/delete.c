@@ -6,6 +6,7 @@
  * receipt, so it happens also when nobody waits here any more. */
 #include "build/gen/operations.h"
 #include "handlers/cancellation.h"
+#include "handlers/metrics.h"
 #include "handlers/wait.h"
 
 #include <stdlib.h>
@@ -73,6 +74,7 @@ static void reply_delete(struct request *req, const struct db_rows *rows)
 {
     const char *result = row_text(rows, 0, ANSWER_RESULT);
 
+    metrics_count_cancel(req, result);
     if (strcmp(result, "deleted") == 0)
         req_reply(req, 204, NULL, "", 0);
     else if (strcmp(result, "aborting") == 0)

@@ -82,6 +82,7 @@ static void reply_created(struct request *req, const struct db_rows *rows)
         fail_already_enqueued(req, rows);
         return;
     }
+    req_app(req)->counts.enqueued++;
     wake_workers(req, 1, row_bool(rows, 0, INSERTED_SCHEDULED),
                  row_bool(rows, 0, INSERTED_HAS_DEADLINE));
     req_set_header(req, "Location", req_printf(req, "/jobs/%" PRId64, id));
@@ -139,6 +140,7 @@ static void reply_batch(struct request *req, const struct db_rows *rows)
                       row_bool(rows, i, INSERTED_HAS_DEADLINE);
     }
     buf_adds(&b, "]}");
+    req_app(req)->counts.enqueued += rows->count;
     wake_workers(req, rows->count, false, in_calendar);
     req_reply_buf(req, 201, &b);
 }

@@ -17,6 +17,7 @@
 #include "db/lane.h"
 #include "db/migrate.h"
 #include "handlers/app.h"
+#include "handlers/gauges.h"
 #include "handlers/wait.h"
 #include "server/cli/cli.h"
 #include "server/core/cleanup.h"
@@ -193,6 +194,8 @@ static enum err open_parts(struct service *s, struct buf *why)
     if (e == ERR_OK)
         e = waiters_new(&s->app, &s->app.waiters);
     if (e == ERR_OK)
+        e = gauges_new(&s->app, &s->app.gauges);
+    if (e == ERR_OK)
         e = node_open(&node, &s->app.node, why);
     if (e == ERR_OK)
         e = http_open(&http, &opened, why);
@@ -313,6 +316,7 @@ static void stop(struct service *s)
     }
     http_free(s->http);
     waiters_free(s->app.waiters);
+    gauges_free(s->app.gauges);
     process_zygote_stop();
     embedded_stop(s->postgres);
     log_info("serve", "stopped=true jobs_left_running=%d", left);

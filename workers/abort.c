@@ -170,6 +170,7 @@ static enum abort_reached order_watch(struct abort_table *t, struct abort_watch 
     w->reason = copy_of(order->reason);
     w->actor = copy_of(order->actor);
     w->requested_us = clock_us();
+    w->asked_us = order->asked_us > 0 ? order->asked_us : w->requested_us;
     w->kill_at_us = INT64_MAX;
     if (order->grace_ms >= 0 || w->grace_ms != INT64_MAX)
         strengthen(w, order->grace_ms >= 0 ? order->grace_ms : w->grace_ms);

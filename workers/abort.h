@@ -50,7 +50,8 @@ struct abort_watch {
     int requests;                 /* how often it was asked for */
     enum abort_cause cause;
     char *reason, *actor;
-    int64_t requested_us;    /* clock_us() when this node learned of it */
+    int64_t asked_us;        /* clock_us() when it was asked for */
+    int64_t requested_us;    /* and when this node learned of it */
     int64_t kill_at_us;      /* INT64_MAX: never */
     int64_t acknowledged_us; /* 0: not yet */
 };

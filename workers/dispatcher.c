@@ -19,6 +19,7 @@
 #include "workers/ends.h"
 #include "workers/parts.h"
 #include "workers/reports.h"
+#include "workers/tally.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -137,10 +138,13 @@ static void settle(struct dispatcher *d, struct job_list *written,
 
     for (int i = 0; (job = job_list_take(written)) != NULL; i++) {
         claims_learn(&d->claims, job);
+        struct task_tally *tally = node_tally(d->node, job->task);
         if (!answers[i].taken)
             note_stale(d, job);
         else if (answers[i].terminal)
             ended[n_ended++] = job->id;
+        if (answers[i].taken && tally != NULL)
+            tally_end(tally, job, &answers[i]);
         if (job->has_lock || (answers[i].taken && !answers[i].terminal))
             claims_wake(&d->claims); /* the next of its line, or itself */
         if (answers[i].scheduled)

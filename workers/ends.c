@@ -102,14 +102,35 @@ static enum err values_make(struct values *v, const struct job_list *jobs)
     return ERR_OK;
 }
 
+/* The words differ in their first letter. */
+static enum ends_status status_of(const char *word)
+{
+    switch (word[0]) {
+    case 's':
+        return ENDS_SUCCEEDED;
+    case 'f':
+        return ENDS_FAILED;
+    case 'c':
+        return ENDS_CANCELLED;
+    case 'a':
+        return ENDS_ABORTED;
+    default:
+        return ENDS_AGAIN;
+    }
+}
+
 static struct ends_answer answer_of(const struct db_rows *rows, int row, bool back)
 {
     bool taken = row < rows->count && row_bool(rows, row, ANSWER_TAKEN);
 
+    enum ends_status status =
+        taken ? status_of(row_text(rows, row, ANSWER_STATUS)) : ENDS_AGAIN;
+
     return (struct ends_answer){
         .taken = taken,
-        .terminal = taken && strcmp(row_text(rows, row, ANSWER_STATUS), "todo") != 0,
+        .terminal = status != ENDS_AGAIN,
         .scheduled = taken && back && row_bool(rows, row, BACK_SCHEDULED),
+        .status = status,
     };
 }
 

@@ -10,10 +10,19 @@
 #include "workers/job.h"
 #include "workers/progress.h"
 
+enum ends_status {
+    ENDS_SUCCEEDED,
+    ENDS_FAILED,
+    ENDS_CANCELLED,
+    ENDS_ABORTED,
+    ENDS_AGAIN
+};
+
 struct ends_answer {
-    bool taken;     /* false: stale, the lease was not ours any more */
-    bool terminal;  /* the job has ended; else it is todo again */
-    bool scheduled; /* todo, and not before its time */
+    bool taken;              /* false: stale, the lease was not ours any more */
+    bool terminal;           /* the job has ended; else it is todo again */
+    bool scheduled;          /* todo, and not before its time */
+    enum ends_status status; /* where taken */
 };
 
 /* Writes the ends of all jobs of the list (possibly none) and makes the claim where it is

@@ -1,6 +1,7 @@
 #include "server/core/clock.h"
 #include "server/core/log.h"
 #include "workers/parts.h"
+#include "workers/tally.h"
 
 #include <inttypes.h>
 

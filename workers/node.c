@@ -7,6 +7,7 @@
 #include "server/core/log.h"
 #include "workers/isolate.h"
 #include "workers/parts.h"
+#include "workers/tally.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -184,17 +185,6 @@ struct task_tally *node_tally(const struct node *node, const struct task *task)
             return &node->tallies[i];
     }
     return NULL;
-}
-
-struct task_counts node_task_counts(const struct node *node, const struct task *task)
-{
-    const struct task_tally *t = node_tally(node, task);
-    struct task_counts counts = {.stalls = 0};
-
-    if (t != NULL)
-        counts = (struct task_counts){.stalls = atomic_load(&t->stalls),
-                                      .ignored = atomic_load(&t->ignored)};
-    return counts;
 }
 
 /* -- stop ---------------------------------------------------------------------------- */

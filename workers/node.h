@@ -46,6 +46,7 @@ struct abort_order {
     enum abort_cause cause;
     const char *reason, *actor; /* copied */
     int64_t grace_ms;           /* < 0: the task's own */
+    int64_t asked_us;           /* when it was asked for, by clock_us(); 0: just now */
     int requests;               /* how often it was asked for, where that is known */
     bool again;                 /* a further request, whatever was asked before */
 };
@@ -63,12 +64,9 @@ struct node_status {
 };
 void node_status(struct node *node, struct node_status *out);
 
-/* What tasks do that they should not, since the start of this node. */
-struct task_counts {
-    int64_t stalls;  /* ran for more than 0.1 s on the loop without an await */
-    int64_t ignored; /* did not look for 5 s whether they were to abort */
-};
-struct task_counts node_task_counts(const struct node *node, const struct task *task);
+/* What has been counted of one of its tasks (tally.h); NULL: it is none. */
+struct task_tally;
+struct task_tally *node_tally(const struct node *node, const struct task *task);
 
 /* SIGTERM: stop claiming, give back what has not started, go on with what runs. */
 void node_drain(struct node *node);

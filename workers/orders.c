@@ -1,5 +1,7 @@
 #include "workers/orders.h"
 
+#include "server/core/clock.h"
+
 #include <string.h>
 
 /* The columns of abort_poll.sql. */
@@ -12,7 +14,8 @@ enum {
     POLL_ACTOR,
     POLL_GRACE,
     POLL_DELETE,
-    POLL_REQUESTS
+    POLL_REQUESTS,
+    POLL_AGO
 };
 
 static enum abort_cause cause_of(const char *word)
@@ -47,5 +50,6 @@ struct abort_order order_of_row(const struct db_rows *rows, int row, int64_t wor
         .grace_ms =
             row_is_null(rows, row, POLL_GRACE) ? -1 : row_int(rows, row, POLL_GRACE),
         .requests = (int)row_int(rows, row, POLL_REQUESTS),
+        .asked_us = clock_us() - row_int(rows, row, POLL_AGO),
     };
 }

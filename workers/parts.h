@@ -40,13 +40,6 @@ struct node {
     struct task_tally *tallies; /* one for each of options.tasks */
 };
 
-/* The same as struct task_counts, while it is counted. */
-struct task_tally {
-    _Atomic int64_t stalls, ignored;
-};
-/* NULL for a task that is not one of the node's. */
-struct task_tally *node_tally(const struct node *node, const struct task *task);
-
 /* -- pool: threads that run jobs ----------------------------------------------------- */
 
 struct pool;

@@ -12,6 +12,7 @@
 #include "workers/context.h"
 #include "workers/isolate.h"
 #include "workers/parts.h"
+#include "workers/tally.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -165,6 +166,9 @@ void run_end(struct job_ctx *ctx, enum job_result result)
     log_end(job);
     abort_watch_stop(ctx->node->aborts, &job->watch, &job->delivered_us,
                      &job->acknowledged_us);
+    struct task_tally *tally = node_tally(ctx->node, job->task);
+    if (tally != NULL)
+        tally_abort(tally, job);
     free(ctx->result);
     free(ctx->kind);
     free(ctx->message);

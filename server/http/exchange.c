@@ -116,10 +116,15 @@ void request_free(struct request *req)
  * out: a client that reads slowly must not hide what was done for it. */
 static void log_access(const struct request *req)
 {
-    log_info(req->match.route != NULL ? req->match.route->operation_id : "http",
-             "request=%s method=%s path=%s status=%d ms=%.1f", req->id, req->method,
-             log_quoted(req->connection->target), req->status,
-             (double)(clock_us() - req->began_us) / 1000);
+    static const char none[] = "http";
+    const struct route *route = req->match.route;
+    const char *operation = route != NULL ? route->operation_id : none;
+    int64_t us = clock_us() - req->began_us;
+
+    meter_add(&req->http->meter, operation, req->status, us);
+    log_info(operation, "request=%s method=%s path=%s status=%d ms=%.1f", req->id,
+             req->method, log_quoted(req->connection->target), req->status,
+             (double)us / 1000);
 }
 
 /* Only for origins that are allowed: a browser then keeps the answer from all other

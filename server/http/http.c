@@ -432,5 +432,6 @@ void http_free(struct http *http)
         request_free(req);
     }
     pthread_mutex_destroy(&http->wake_mutex);
+    meter_release(&http->meter);
     free(http);
 }

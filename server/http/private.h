@@ -5,6 +5,7 @@
 
 #include "server/core/buf.h"
 #include "server/http/http.h"
+#include "server/http/meter.h"
 #include "server/http/request.h"
 #include "server/http/router.h"
 
@@ -68,6 +69,7 @@ struct http {
     struct request *abandoned; /* at the stop; http_free() frees them */
     int64_t stop_at_ms;
     bool closing; /* nothing is dispatched any more */
+    struct meter meter;
     uint64_t next_request_id;
     char id_prefix[12];
 };

@@ -82,6 +82,16 @@ void *req_context(const struct request *req)
     return req->http->options.context;
 }
 
+int64_t req_age_us(const struct request *req)
+{
+    return clock_us() - req->began_us;
+}
+
+const struct meter_row *req_timings(const struct request *req)
+{
+    return req->http->meter.rows;
+}
+
 const char *req_operation(const struct request *req)
 {
     return req->match.route->operation_id;

@@ -25,6 +25,7 @@
 #define JOB_ID_MAX 9007199254740991 /* 2^53-1: what every JSON reader keeps exactly */
 
 struct request;
+struct meter_row;
 
 /* -- what came ----------------------------------------------------------------------- */
 
@@ -72,6 +73,12 @@ const char *req_body(const struct request *req, size_t *out_len);
  * Sets Preference-Applied on the reply. Malformed ?wait is ERR_BAD_QUERY; a malformed
  * Prefer is ignored, as RFC 7240 says. */
 enum err req_wait_seconds(struct request *req, int64_t *out_seconds) MUST_CHECK;
+
+/* How long ago it began, in us. */
+int64_t req_age_us(const struct request *req);
+
+/* What all requests so far have been answered, and how long it took (meter.h). */
+const struct meter_row *req_timings(const struct request *req);
 
 /* -- memory -------------------------------------------------------------------------- */
 

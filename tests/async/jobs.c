@@ -5,6 +5,7 @@
 #include "tests/support/cluster.h"
 #include "tests/support/service.h"
 #include "workers/node.h"
+#include "workers/tally.h"
 
 #include <criterion/criterion.h>
 #include <stdatomic.h>
@@ -307,16 +308,16 @@ Test(jobs, a_request_that_is_read_again_is_no_further_one)
 
 /* -- what tasks should not do -------------------------------------------------------- */
 
-static struct task_counts counts_of(const char *task)
+static struct task_tally *tally_of(const char *task)
 {
-    return node_task_counts(node, node_task(node, task));
+    return node_tally(node, node_task(node, task));
 }
 
 Test(jobs, a_task_that_keeps_the_loop_is_counted_once_a_stall)
 {
     wait_for(enqueue("async_block"), "succeeded");
-    cr_expect_eq(counts_of("async_block").stalls, 2);
-    cr_expect_eq(counts_of("async_wait").stalls, 0);
+    cr_expect_eq(atomic_load(&tally_of("async_block")->stalls), 2);
+    cr_expect_eq(atomic_load(&tally_of("async_wait")->stalls), 0);
 }
 
 Test(jobs, a_task_that_does_not_look_at_its_abort_is_counted_once)
@@ -327,8 +328,8 @@ Test(jobs, a_task_that_does_not_look_at_its_abort_is_counted_once)
     ask(id);
     wait_for(id, "succeeded");
     cr_expect_str_eq(receipt(id, "outcome"), "completed");
-    cr_expect_eq(counts_of("sync_deaf").ignored, 1);
-    cr_expect_eq(counts_of("async_wait").ignored, 0);
+    cr_expect_eq(atomic_load(&tally_of("sync_deaf")->ignored), 1);
+    cr_expect_eq(atomic_load(&tally_of("async_wait")->ignored), 0);
 }
 
 /* -- children and what was deferred -------------------------------------------------- */

@@ -235,6 +235,7 @@ static void see_lists(struct seen *seen)
     see(seen, "GET", "/livez", NULL, NULL, 200);
     see(seen, "GET", "/readyz", NULL, NULL, 200);
     see(seen, "GET", "/version", NULL, NULL, 200);
+    see(seen, "GET", "/metrics", NULL, NULL, 200);
     see(seen, "GET", "/openapi.json", NULL, NULL, 200);
 }
 

@@ -13,6 +13,7 @@
 #include "workers/context.h"
 #include "workers/parts.h"
 #include "workers/runner.h"
+#include "workers/tally.h"
 
 #include <inttypes.h>
 #include <pthread.h>
