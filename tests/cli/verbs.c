@@ -272,6 +272,47 @@ Test(verbs, events_retry_and_the_tables)
     expect(0, "1   w       yes", "");
 }
 
+Test(verbs, schedule_asks_as_it_was_told)
+{
+    static const char document[] =
+        "{\"name\":\"n\",\"cron\":\"0 3 * * *\",\"lock\":null,\"id\":33}";
+
+    answer_with(201, document);
+    run("schedule", "put", "n", "0 3 * * *", "t", "--timezone", "Europe/Berlin", "--args",
+        "{\"x\": 0.10}", "--max-delay", "1.5", "--paused", "--tag", "a");
+    expect(0, "cron", "");
+    cr_expect_str_eq(asked.line, "PUT /schedules/n");
+    cr_expect_str_eq(asked.body,
+                     "{\"cron\":\"0 3 * * *\",\"task\":\"t\",\"timezone\":"
+                     "\"Europe/Berlin\",\"args\":{\"x\": 0.10},"
+                     "\"max_delay_seconds\":1.5,\"paused\":true,\"tags\":[\"a\"]}");
+    answer_with(200, document);
+    run("schedule", "get", "a/b c");
+    cr_expect_str_eq(asked.line, "GET /schedules/a%2Fb%20c");
+    answer_with(201, document);
+    run("schedule", "run", "n");
+    cr_expect_str_eq(asked.line, "POST /schedules/n/run");
+    cr_expect_str_eq(ran.out, "33\n");
+    answer_with(200, document);
+    run("schedule", "pause", "n");
+    cr_expect_str_eq(ran.out, "schedule n: is paused\n");
+    run("schedule", "stop", "n");
+    expect(2, "", "stop is not known; put, get, delete, pause, resume, run");
+    run("schedule", "put", "n", "0 3 * * *");
+    expect(2, "", "it is: belay schedule put NAME CRON TASK");
+    run("schedule", "pause", "n", "--queue", "q");
+    expect(2, "", "--queue goes with put");
+}
+
+Test(verbs, schedules_are_a_table)
+{
+    answer_with(200, "{\"schedules\":[{\"name\":\"n\",\"cron\":\"@daily\","
+                     "\"paused\":true}],\"next_cursor\":\"nn\"}");
+    run("schedules", "--limit", "1");
+    expect(0, "n         @daily  -     -     yes", "There is more: --cursor nn\n");
+    cr_expect_str_eq(asked.line, "GET /schedules?limit=1");
+}
+
 /* -- the service --------------------------------------------------------------------- */
 
 Test(verbs, healthcheck_is_silent_when_all_is_well)

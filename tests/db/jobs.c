@@ -41,7 +41,14 @@ static const char making[] =
     "CREATE FUNCTION t.receipts(job bigint) RETURNS text LANGUAGE sql AS $$"
     " SELECT string_agg(concat(n, ':', coalesce(outcome, 'open')), ' ' ORDER BY n) FROM "
     "belay.cancellations"
-    " WHERE job_id = job $$;";
+    " WHERE job_id = job $$;"
+    /* Schedules of which an hour of ticks is to be caught up. */
+    "CREATE FUNCTION t.ticking(n int) RETURNS void LANGUAGE plpgsql AS $$ BEGIN"
+    " PERFORM belay.put_schedule('s' || i, '*/20 * * * * *', 'UTC', 't', 'default', "
+    "'{}', "
+    "0, 'l' || i, 'k' || i, 1, '{}', '{}', NULL, 86400000, false) "
+    "FROM generate_series(0, n - 1) i;"
+    " UPDATE belay.schedules SET next_at = next_at - interval '1 hour'; END $$;";
 
 static const char doing[] =
     "CREATE FUNCTION t.finish(job bigint, lease bigint, w bigint, how text DEFAULT "

@@ -351,8 +351,8 @@ static void ask(struct actor *a)
 static void tidy(struct actor *a)
 {
     static const enum sql all[] = {SQL_maintain_due, SQL_maintain_due, SQL_maintain_reap,
-                                   SQL_maintain_expire};
-    enum sql sql = all[any(a, 4)];
+                                   SQL_maintain_expire, SQL_maintain_tick};
+    enum sql sql = all[any(a, 5)];
     bool reaps = sql == SQL_maintain_reap;
     struct db_value v[] = {db_int(reaps ? 60000 : 1 + any(a, 50)), db_int(100)};
     struct db_rows rows;
@@ -420,6 +420,7 @@ Test(race, whatever_happens_at_once_each_job_has_one_place_and_one_fate)
     unsigned first =
         seed != NULL ? (unsigned)strtoul(seed, NULL, 10) : (unsigned)clock_us();
 
+    cluster_psql(url, "SELECT t.ticking(3)"); /* much is to be caught up */
     for (int i = 0; i < ACTORS; i++) {
         actors[i] =
             (struct actor){.url = url, .act = acts[i], .seed = first + (unsigned)i};
