@@ -5,6 +5,7 @@
 #include "handlers/new_job.h"
 
 #include "handlers/known_task.h"
+#include "handlers/strategy.h"
 #include "server/core/cleanup.h"
 
 #include <assert.h>
@@ -12,7 +13,12 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { FIELDS = 19, DELAY_MAX_SECONDS = 315360000, TIMEOUT_MAX_SECONDS = 604800 };
+enum {
+    FIELDS = 20,
+    DELAY_MAX_SECONDS = 315360000,
+    TIMEOUT_MAX_SECONDS = 604800,
+    RETRY_MAX_BYTES = 4096
+};
 
 /* -1 and INT64_MIN stand for "not given": 0 is a good delay, and a good time. */
 static const struct new_job defaults = {.queue = "default",
@@ -47,6 +53,7 @@ static void job_fields(const struct config *c, struct field fields[FIELDS])
         {"on_success", FIELD_OBJECT, AT(on_success), 0, c->args_max_bytes},
         {"on_failure", FIELD_OBJECT, AT(on_failure), 0, c->args_max_bytes},
         {"on_cancel", FIELD_OBJECT, AT(on_cancel), 0, c->args_max_bytes},
+        {"retry", FIELD_OBJECT, AT(retry), 0, RETRY_MAX_BYTES},
     };
 
     memcpy(fields, all, sizeof all);
@@ -122,6 +129,20 @@ static enum err check_followers(struct request *req, const char *where,
     return e;
 }
 
+/* A strategy that could never be used is a mistake: who gives one expects retries. */
+static enum err check_retry(struct request *req, const char *where,
+                            const struct new_job *j)
+{
+    const char *here = req_printf(req, "%s/retry", where);
+
+    if (j->retry.text == NULL)
+        return ERR_OK;
+    if (j->max_attempts == 1)
+        return req_fail_at(req, ERR_INVALID, here,
+                           "says when to try again, but max_attempts is 1");
+    return strategy_check(req, here, j->retry);
+}
+
 enum err new_job_read(struct request *req, const char *where, struct span object,
                       struct new_job *out)
 {
@@ -144,7 +165,7 @@ enum err new_job_read(struct request *req, const char *where, struct span object
         out->max_attempts = known_task_attempts(req, task);
     if (out->delete_policy == NULL)
         out->delete_policy = delete_policies[task->delete_policy];
-    return ERR_OK;
+    return check_retry(req, where, out);
 }
 
 /* Objects go to PostgreSQL as the bytes that came: 1.10 stays 1.10. `fallback` is a
@@ -204,6 +225,7 @@ static struct db_value options(struct request *req, const struct new_job *j)
     if (j->lock_strict)
         add_option(&b, "lock_strict", "true", 4);
     add_word(req, &b, "delete_policy", deletes ? j->delete_policy : NULL);
+    add_option(&b, "retry", j->retry.text, j->retry.len);
     add_option(&b, "on_success", j->on_success.text, j->on_success.len);
     add_option(&b, "on_failure", j->on_failure.text, j->on_failure.len);
     add_option(&b, "on_cancel", j->on_cancel.text, j->on_cancel.len);

@@ -20,7 +20,7 @@ struct new_job {
     bool lock_strict;
     int64_t priority, max_attempts, scheduled_at, deadline;
     double delay_seconds, timeout_seconds, deadline_seconds;
-    struct span args, metadata, on_success, on_failure, on_cancel;
+    struct span args, metadata, on_success, on_failure, on_cancel, retry;
 };
 
 /* Everything that is wrong is reported under `where`, the JSON pointer of the object. */

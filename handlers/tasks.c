@@ -6,6 +6,7 @@
 #include "build/gen/operations.h"
 #include "handlers/app.h"
 #include "server/core/cleanup.h"
+#include "workers/strategy.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -40,8 +41,10 @@ static void add_text(struct buf *b, const char *key, const char *text)
 }
 
 /* No grace where nothing follows it; no timeout is null, as in a job. */
-static void add_task(struct buf *b, const struct task *task, struct task_rules rules)
+static void add_task(struct buf *b, const struct config *config, const struct task *task)
 {
+    struct task_rules rules = task_rules(config, task);
+
     buf_adds(b, "{\"name\":");
     buf_add_json_string(b, task->name, strlen(task->name));
     add_text(b, "description", task->description);
@@ -56,6 +59,8 @@ static void add_task(struct buf *b, const struct task *task, struct task_rules r
     else
         buf_adds(b, ",\"grace_seconds\":null");
     add_text(b, "after_grace", rules.after_grace);
+    buf_adds(b, ",\"retry\":");
+    strategy_add_json(b, config, task->retry);
     buf_addc(b, '}');
 }
 
@@ -69,7 +74,7 @@ enum err list_tasks(struct request *req)
     for (size_t i = 0; t[i] != NULL; i++) {
         if (i > 0)
             buf_addc(&b, ',');
-        add_task(&b, t[i], task_rules(app->config, t[i]));
+        add_task(&b, app->config, t[i]);
     }
     buf_adds(&b, "]}");
     req_reply_buf(req, 200, &b);

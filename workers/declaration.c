@@ -88,7 +88,7 @@ static void explain(const char *file, const char *text, const struct complaint *
         const char *key = c->what + sizeof unknown - 1;
         buf_addf(why, "%s:%d: unknown key %s; the keys here are %s", file,
                  line_of_key(text, key, c->line), key,
-                 declaration_keys(c->list, c->depth));
+                 declaration_keys(c->list, c->key, c->depth));
         return;
     }
     buf_addf(why, "%s:%d: %s%s%s", file, c->line, c->key, c->key[0] != '\0' ? ": " : "",
@@ -214,7 +214,8 @@ static bool check_limits(int grace_seconds, int max_attempts, int timeout_second
 static bool check_declaration(struct declaration *d, struct buf *why)
 {
     if (!check_limits(d->grace_seconds, d->max_attempts, d->timeout_seconds, why) ||
-        !in_range(d->retry_seconds, SECONDS_MAX, "retry_seconds", why))
+        !in_range(d->retry_seconds, SECONDS_MAX, "retry_seconds", why) ||
+        !declared_retry_make(d->retry, why))
         return false;
     for (uint32_t i = 0; i < d->args_count; i++) {
         if (!compile_argument(&d->args[i], why))
@@ -247,7 +248,7 @@ static bool finish_one(const char *file, struct declarations *all, uint32_t i,
         struct endpoint *e = &all->endpoints[i - all->commands_count];
         return check_limits(e->grace_seconds, e->max_attempts, e->timeout_seconds,
                             what) &&
-               endpoint_check(e, file, what);
+               declared_retry_make(e->retry, what) && endpoint_check(e, file, what);
     }
     return check_declaration(&all->commands[i], what) &&
            declaration_make_base(&all->commands[i], file);
@@ -296,13 +297,16 @@ void declarations_free(struct declarations *all)
         for (char **e = d->base_env; e != NULL && *e != NULL; e++)
             free(*e);
         free(d->base_env);
+        declared_retry_release(d->retry);
         for (uint32_t k = 0; k < d->args_count; k++) {
             if (d->args[k].compiled != NULL)
                 regfree(d->args[k].compiled);
             free(d->args[k].compiled);
         }
     }
-    for (uint32_t i = 0; i < all->endpoints_count; i++)
+    for (uint32_t i = 0; i < all->endpoints_count; i++) {
+        declared_retry_release(all->endpoints[i].retry);
         free(all->endpoints[i].key);
+    }
     cyaml_free(&plain_config, &declaration_schema, all, 0);
 }

@@ -18,6 +18,7 @@
 
 #include "server/core/buf.h"
 #include "server/core/err.h"
+#include "workers/declaration_retry.h"
 #include "workers/task.h"
 
 #include <regex.h>
@@ -53,6 +54,7 @@ struct declaration {
     /* 0: the setting, the default, none */
     int grace_seconds, max_attempts, retry_seconds, timeout_seconds;
     enum delete_policy delete_policy;
+    struct declared_retry *retry; /* NULL: the settings */
     int allow_dash;
     struct declared_argument *args;
     uint32_t args_count;

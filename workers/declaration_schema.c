@@ -5,6 +5,7 @@
 
 #include "workers/declaration.h"
 #include "workers/endpoint.h"
+#include "workers/strategy.h"
 
 #include <string.h>
 
@@ -28,6 +29,12 @@ static const struct {
     {"retry_seconds", "a whole number from 1 to 86400"},
     {"delete_policy", "never, successful or always"},
     {"timeout_seconds", "a whole number from 1 to 604800"},
+    {"retry", "a mapping with kind, wait_seconds, max_wait_seconds, jitter and on"},
+    {"kind", "fixed, linear or exponential"},
+    {"wait_seconds", "a number from 0 to 604800"},
+    {"max_wait_seconds", "a number from 0 to 604800"},
+    {"jitter", "true or false"},
+    {"on", "a list of the kinds of error to try again"},
     {"allow_dash", "true or false"},
     {"args", "a list, each with at least name:"},
     {"url", "an address that begins with http:// or https://"},
@@ -44,11 +51,12 @@ static const struct {
 
 #define COMMAND_KEYS                                                                     \
     "name, description, command, stdin, env, directory, grace_seconds, max_attempts, "   \
-    "retry_seconds, timeout_seconds, delete_policy, allow_dash, args"
+    "retry_seconds, retry, timeout_seconds, delete_policy, allow_dash, args"
+#define RETRY_KEYS    "kind, wait_seconds, max_wait_seconds, jitter, on"
 #define ARGUMENT_KEYS "name, type, required, pattern, default"
 #define ENDPOINT_KEYS                                                                    \
     "name, description, url, secret, secret_file, cancel_url, headers, grace_seconds, "  \
-    "max_attempts, timeout_seconds, delete_policy, allow_private"
+    "max_attempts, retry, timeout_seconds, delete_policy, allow_private"
 
 /* -- schema ------------------------------------------------------------------------- */
 
@@ -86,6 +94,25 @@ static const cyaml_schema_field_t argument_fields[] = {
 static const cyaml_schema_value_t argument_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct declared_argument, argument_fields)};
 
+static const cyaml_strval_t retry_kinds[] = {
+    {"exponential", RETRY_EXPONENTIAL}, {"linear", RETRY_LINEAR}, {"fixed", RETRY_FIXED}};
+static const cyaml_strval_t jitters[] = {{"false", RETRY_JITTER_NO},
+                                         {"no", RETRY_JITTER_NO},
+                                         {"true", RETRY_JITTER_YES},
+                                         {"yes", RETRY_JITTER_YES}};
+static const cyaml_schema_field_t retry_fields[] = {
+    CYAML_FIELD_ENUM("kind", MAY_PLAIN, struct declared_retry, kind, retry_kinds,
+                     COUNT(retry_kinds)),
+    CYAML_FIELD_FLOAT_PTR("wait_seconds", MAY, struct declared_retry, wait_seconds),
+    CYAML_FIELD_FLOAT_PTR("max_wait_seconds", MAY, struct declared_retry,
+                          max_wait_seconds),
+    CYAML_FIELD_ENUM("jitter", MAY_PLAIN, struct declared_retry, jitter, jitters,
+                     COUNT(jitters)),
+    CYAML_FIELD_SEQUENCE("on", MAY, struct declared_retry, on, &text_value, 0,
+                         STRATEGY_KINDS_MAX),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t command_fields[] = {
     CYAML_FIELD_STRING_PTR("name", MUST, struct declaration, name, 1, NAME_MAX_BYTES),
     CYAML_FIELD_STRING_PTR("description", MAY, struct declaration, description, 0,
@@ -103,6 +130,7 @@ static const cyaml_schema_field_t command_fields[] = {
                     max_attempts),
     CYAML_FIELD_INT("retry_seconds", CYAML_FLAG_OPTIONAL, struct declaration,
                     retry_seconds),
+    CYAML_FIELD_MAPPING_PTR("retry", MAY, struct declaration, retry, retry_fields),
     CYAML_FIELD_INT("timeout_seconds", CYAML_FLAG_OPTIONAL, struct declaration,
                     timeout_seconds),
     CYAML_FIELD_ENUM("delete_policy", MAY_PLAIN, struct declaration, delete_policy,
@@ -128,6 +156,7 @@ static const cyaml_schema_field_t endpoint_fields[] = {
     CYAML_FIELD_SEQUENCE("headers", MAY, struct endpoint, headers, &text_value, 0, 64),
     CYAML_FIELD_INT("grace_seconds", CYAML_FLAG_OPTIONAL, struct endpoint, grace_seconds),
     CYAML_FIELD_INT("max_attempts", CYAML_FLAG_OPTIONAL, struct endpoint, max_attempts),
+    CYAML_FIELD_MAPPING_PTR("retry", MAY, struct endpoint, retry, retry_fields),
     CYAML_FIELD_INT("timeout_seconds", CYAML_FLAG_OPTIONAL, struct endpoint,
                     timeout_seconds),
     CYAML_FIELD_ENUM("delete_policy", MAY_PLAIN, struct endpoint, delete_policy, policies,
@@ -164,8 +193,10 @@ const char *declaration_right(const char *key)
     return NULL;
 }
 
-const char *declaration_keys(const char *list, int depth)
+const char *declaration_keys(const char *list, const char *field, int depth)
 {
+    if (strcmp(field, "retry") == 0)
+        return RETRY_KEYS;
     if (depth <= 1)
         return "commands, endpoints and the settings of docs/configuration.md";
     if (strcmp(list, "endpoints") == 0)

@@ -11,7 +11,7 @@ extern const cyaml_schema_value_t declaration_schema;
 /* What a key should be, in words; NULL: its type says it. */
 const char *declaration_right(const char *key);
 /* The keys that are known where an unknown one was met: within which list of the file,
- * and how deep. */
-const char *declaration_keys(const char *list, int depth);
+ * in the value of which key, and how deep. */
+const char *declaration_keys(const char *list, const char *field, int depth);
 
 #endif

@@ -275,5 +275,6 @@ struct task endpoint_task(const struct endpoint *e)
                          .timeout_seconds = e->timeout_seconds > 0 ? e->timeout_seconds
                                                                    : ENDPOINT_TIMEOUT_S,
                          .delete_policy = e->delete_policy,
-                         .data = e};
+                         .data = e,
+                         .retry = declared_retry_strategy(e->retry)};
 }

@@ -13,6 +13,7 @@
 #define BELAY_WORKERS_ENDPOINT_H
 
 #include "server/core/buf.h"
+#include "workers/declaration_retry.h"
 #include "workers/task.h"
 #include "workers/webhook.h"
 
@@ -30,6 +31,7 @@ struct endpoint {
     /* 0: the setting, the setting, ENDPOINT_TIMEOUT_S */
     int grace_seconds, max_attempts, timeout_seconds;
     enum delete_policy delete_policy;
+    struct declared_retry *retry; /* NULL: the settings */
     int allow_private;
     struct webhook_key *key; /* made of the secret */
 };

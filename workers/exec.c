@@ -26,7 +26,8 @@ static struct task command_task(const struct declaration *d)
                          .grace_seconds = d->grace_seconds,
                          .timeout_seconds = d->timeout_seconds,
                          .delete_policy = d->delete_policy,
-                         .data = d};
+                         .data = d,
+                         .retry = declared_retry_strategy(d->retry)};
 }
 
 static enum err make_tasks(struct commands *c)

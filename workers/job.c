@@ -156,7 +156,8 @@ struct job *job_of_row(const struct db_rows *rows, int row)
 {
     size_t texts = (size_t)row_len(rows, row, CLAIM_QUEUE) +
                    (size_t)row_len(rows, row, CLAIM_TASK) +
-                   (size_t)row_len(rows, row, CLAIM_ARGS) + 3;
+                   (size_t)row_len(rows, row, CLAIM_ARGS) +
+                   (size_t)row_len(rows, row, CLAIM_OPTIONS) + 4;
     struct job *job = calloc(1, sizeof *job + texts);
     char *room;
 
@@ -176,8 +177,10 @@ struct job *job_of_row(const struct db_rows *rows, int row)
     job->task_name = put(&room, rows, row, CLAIM_TASK);
     job->args =
         row_is_null(rows, row, CLAIM_ARGS) ? "{}" : put(&room, rows, row, CLAIM_ARGS);
-    if (!row_is_null(rows, row, CLAIM_OPTIONS))
-        read_options(job, row_text(rows, row, CLAIM_OPTIONS));
+    if (!row_is_null(rows, row, CLAIM_OPTIONS)) {
+        job->options = put(&room, rows, row, CLAIM_OPTIONS);
+        read_options(job, job->options);
+    }
     job->claimed_us = clock_us();
     return job;
 }

@@ -35,6 +35,7 @@ struct job {
     bool has_lock;
     const struct task *task;                  /* NULL: this node does not know it */
     const char *queue, *task_name, *args;     /* behind the struct */
+    const char *options;                      /* likewise, JSON; NULL: none */
     char traceparent[TRACEPARENT_BYTES];      /* "": none */
     int64_t claimed_us, started_us, ended_us; /* clock_us(); 0: not yet */
     struct abort_watch watch;
@@ -46,7 +47,7 @@ struct job {
     char *result, *error, *message; /* JSON, JSON, words; NULL: none */
     int64_t result_len;
     bool killed;
-    int64_t retry_ms;
+    int64_t retry_ms;                      /* < 0: not again */
     int64_t delivered_us, acknowledged_us; /* of its abort, if any reached its code */
 };
 

@@ -12,6 +12,7 @@
 #include "workers/context.h"
 #include "workers/isolate.h"
 #include "workers/parts.h"
+#include "workers/strategy.h"
 #include "workers/tally.h"
 
 #include <inttypes.h>
@@ -24,17 +25,19 @@ static void end_with(struct job *job, enum job_fate fate, const char *status)
     job->status = status;
 }
 
-/* It failed: again, while attempts are left and nobody asked it to stop. */
+/* It failed: again, while attempts are left, as the strategy says, and nobody asked it
+ * to stop. */
 static void end_failed(struct job_ctx *ctx, const char *kind, const char *message,
                        bool asked)
 {
-    const struct config *c = ctx->node->options.config;
     struct job *job = ctx->job;
 
     job_set_error(job, kind, message);
-    job->retry_ms = backoff_ms(job->counted - 1, c->backoff_base_seconds * MS_PER_SECOND,
-                               c->backoff_max_seconds * MS_PER_SECOND);
-    end_with(job, asked || job->counted >= job->max_attempts ? FATE_FINISHED : FATE_RETRY,
+    job->retry_ms = strategy_wait_ms(ctx->node->options.config, job, kind);
+    end_with(job,
+             asked || job->retry_ms < 0 || job->counted >= job->max_attempts
+                 ? FATE_FINISHED
+                 : FATE_RETRY,
              "failed");
 }
 
@@ -122,8 +125,8 @@ static void conclude(struct job_ctx *ctx, enum job_result result)
 
 static bool may_retry(const struct job *job)
 {
-    return job->fate == FATE_RETRY ||
-           (job->fate == FATE_TIMEOUT && job->counted < job->max_attempts);
+    return job->fate == FATE_RETRY || (job->fate == FATE_TIMEOUT && job->retry_ms >= 0 &&
+                                       job->counted < job->max_attempts);
 }
 
 static void log_end(const struct job *job)

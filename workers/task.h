@@ -61,6 +61,23 @@ enum task_kind {
 /* Which jobs leave nothing but their receipts and events when they have ended. */
 enum delete_policy { DELETE_NEVER, DELETE_SUCCESSFUL, DELETE_ALWAYS };
 
+/* How the wait before a further attempt grows with the failures: not, evenly, or to the
+ * double of it each time. */
+enum retry_kind { RETRY_EXPONENTIAL, RETRY_LINEAR, RETRY_FIXED };
+
+/* Whether chance has a part: the wait is then drawn from 0 to what it would be. */
+enum retry_jitter { RETRY_JITTER_BY_KIND, RETRY_JITTER_YES, RETRY_JITTER_NO };
+
+/* When a job whose attempt has failed is tried again; max_attempts says how often. */
+struct retry_strategy {
+    enum retry_kind kind;
+    enum retry_jitter jitter; /* by kind: only where it doubles */
+    double wait_seconds;      /* the first wait; 0: the setting, below 0: none */
+    double max_wait_seconds;  /* the longest; 0: the setting */
+    const char *const *on;    /* the error.kinds that are tried again; ends in NULL.
+                               * NULL: all */
+};
+
 struct task {
     const char *name; /* [A-Za-z0-9_.:-], 1..128 */
     enum task_kind kind;
@@ -71,7 +88,8 @@ struct task {
     int timeout_seconds;     /* of an attempt, where the job says nothing; 0: none */
     int max_jobs_per_child; /* TASK_PROCESS: then the child is replaced; 0: the setting */
     const void *data;       /* for the task's own use: job_task(ctx)->data */
-    enum delete_policy delete_policy; /* of its jobs, where they say nothing */
+    enum delete_policy delete_policy;   /* of its jobs, where they say nothing */
+    const struct retry_strategy *retry; /* where the job has none; NULL: the settings */
 };
 
 /* -- is it still wanted? ------------------------------------------------------------- */

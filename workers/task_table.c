@@ -6,6 +6,7 @@
 #include "workers/task_table.h"
 
 #include "workers/command.h"
+#include "workers/strategy.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -80,6 +81,8 @@ static const char *fault_of(const struct task *task)
         return "grace_seconds should be from 1 to 86400, or 0 for the setting";
     if (!in_range(task->timeout_seconds, WEEK))
         return "timeout_seconds should be from 1 to 604800, or 0 for none";
+    if (task->retry != NULL)
+        return strategy_fault(task->retry);
     return NULL;
 }
 

@@ -235,7 +235,8 @@ CREATE FUNCTION belay.enqueue(
   scheduled_at timestamptz DEFAULT NULL, lock text DEFAULT NULL, queueing_lock text DEFAULT NULL,
   max_attempts int DEFAULT 1, tags text[] DEFAULT '{}', metadata json DEFAULT '{}', wake boolean DEFAULT true,
   timeout_seconds numeric DEFAULT NULL, deadline timestamptz DEFAULT NULL, traceparent text DEFAULT NULL,
-  lock_strict boolean DEFAULT NULL, delete_policy text DEFAULT NULL, on_success json DEFAULT NULL, on_failure json DEFAULT NULL, on_cancel json DEFAULT NULL)
+  lock_strict boolean DEFAULT NULL, delete_policy text DEFAULT NULL, on_success json DEFAULT NULL, on_failure json DEFAULT NULL, on_cancel json DEFAULT NULL,
+  retry json DEFAULT NULL)
 RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   made belay.inserted;
@@ -243,7 +244,7 @@ DECLARE
     SELECT json_object_agg(o.name, o.value)
     FROM (VALUES ('traceparent', to_json(traceparent)), ('lock_strict', CASE WHEN lock_strict THEN json 'true' END),
                  ('delete_policy', to_json(delete_policy)), ('on_success', on_success),
-                 ('on_failure', on_failure), ('on_cancel', on_cancel)) o (name, value) WHERE o.value IS NOT NULL);
+                 ('on_failure', on_failure), ('on_cancel', on_cancel), ('retry', retry)) o (name, value) WHERE o.value IS NOT NULL);
   problem text;
 BEGIN
   args := coalesce(args, '{}');
@@ -268,6 +269,7 @@ BEGIN
     WHEN delete_policy NOT IN ('never', 'successful', 'always') THEN 'delete_policy must be never, successful or always'
     WHEN traceparent !~ '^(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' THEN 'traceparent must be as W3C Trace Context has it'
     WHEN deadline NOT BETWEEN '1970-01-01 00:00Z' AND '9999-12-31 23:59Z' THEN 'deadline must be from 1970 to 9999'
+    WHEN retry IS NOT NULL THEN belay.retry_fault(retry, max_attempts)
   END;
   problem := coalesce(problem, belay.follow_problem('on_success', on_success), belay.follow_problem('on_failure', on_failure),
                       belay.follow_problem('on_cancel', on_cancel));

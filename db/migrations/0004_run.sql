@@ -353,7 +353,8 @@ END $$;
 
 -- What workers give back: 'retry' (failed, try again while attempts are left), 'timeout' and 'killed' (the same, because it
 -- took too long: it obeyed, or did not), 'shutdown' (started, does not count), 'unstarted' (never started). An open receipt
--- ends the job instead: an abort means no retry. That of a timeout is nobody's wish, and is only closed.
+-- ends the job instead: an abort means no retry. That of a timeout is nobody's wish, and is only closed. A delay below 0: the
+-- strategy does not try such a failure again.
 CREATE FUNCTION belay.give_back(
   p_ids bigint[], p_leases bigint[], p_workers bigint[], p_attempts int[], p_kinds text[], p_delay_ms bigint[],
   p_errors json[], p_messages text[])
@@ -364,6 +365,7 @@ DECLARE
   j belay.jobs;
   cause text; -- of its open receipt
   counts boolean;
+  run_at timestamptz;
   locks text[] := '{}';
   holders bigint[] := '{}';
 BEGIN
@@ -394,7 +396,7 @@ BEGIN
                             CASE x.kind WHEN 'retry' THEN 3 WHEN 'unstarted' THEN 4 ELSE 5 END, outcome,
                             CASE WHEN x.kind <> 'unstarted' THEN x.at END,
                             CASE x.kind WHEN 'retry' THEN x.error END, x.message);
-    ELSIF counts AND j.attempts + 1 - j.uncounted - j.attempts_base >= j.max_attempts THEN
+    ELSIF counts AND (x.delay < 0 OR j.attempts + 1 - j.uncounted - j.attempts_base >= j.max_attempts) THEN
       status := 'failed';
       PERFORM belay.end_one(x.id, x.worker, j.attempts + 1, 3, outcome, x.at, x.error, x.message);
     ELSE
@@ -402,12 +404,14 @@ BEGIN
         PERFORM belay.close_receipts(ARRAY[x.id], ARRAY[outcome], ARRAY[x.message], ARRAY[NULL::bigint],
                                      ARRAY[NULL::bigint]);
       END IF;
-      scheduled := belay.requeue_one(j, counts, x.kind <> 'unstarted',
-        CASE WHEN counts THEN clock_timestamp() + coalesce(x.delay, 0) * interval '1 millisecond'
-             ELSE j.scheduled_at END);
-      IF x.kind <> 'unstarted' THEN
-        PERFORM belay.keep_attempt(x.id, j.attempts + 1, x.at, x.worker,
-                                   CASE WHEN counts THEN 'retried' ELSE 'released' END, x.error);
+      run_at := CASE WHEN counts THEN clock_timestamp() + coalesce(x.delay, 0) * interval '1 millisecond'
+                     ELSE j.scheduled_at END;
+      scheduled := belay.requeue_one(j, counts, x.kind <> 'unstarted', run_at);
+      IF counts THEN
+        PERFORM belay.keep_attempt(x.id, j.attempts + 1, x.at, x.worker, 'retried', json_build_object(
+          'kind', x.error ->> 'kind', 'message', x.error ->> 'message', 'next_at', belay.time_text(run_at)));
+      ELSIF x.kind <> 'unstarted' THEN
+        PERFORM belay.keep_attempt(x.id, j.attempts + 1, x.at, x.worker, 'released', x.error);
       END IF;
     END IF;
     IF j.lock IS NOT NULL THEN -- also where it keeps its turn: a better one may have come while it ran
@@ -430,7 +434,9 @@ BEGIN
     PERFORM belay.end_one(j.id, l.worker_id, j.attempts + 1, 5, 'worker_lost', l.at, died, NULL, true);
     RETURN 'aborted';
   END IF;
-  IF counts AND j.attempts + 1 - j.uncounted - j.attempts_base >= j.max_attempts THEN
+  IF counts AND (j.attempts + 1 - j.uncounted - j.attempts_base >= j.max_attempts
+                 OR coalesce(json_typeof(j.options #> '{retry,on}') = 'array'
+                            AND NOT (j.options #> '{retry,on}')::jsonb ? 'worker_died', false)) THEN
     PERFORM belay.end_one(j.id, l.worker_id, j.attempts + 1, 3, 'worker_lost', l.at, died, NULL, true);
     RETURN 'failed';
   END IF;

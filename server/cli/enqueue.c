@@ -15,6 +15,8 @@ static const struct verb_option options[] = {
     {"queue", "NAME", "default: default", OPTION_TEXT, "queue"},
     {"priority", "N", "higher runs first; default 0", OPTION_INT, "priority"},
     {"max-attempts", "N", "how often it may be started", OPTION_INT, "max_attempts"},
+    {"retry", "JSON", "when to try again, as {\"kind\":\"fixed\",\"wait_seconds\":5}",
+     OPTION_OBJECT, "retry"},
     {"delay", "SECONDS", "do not start before that time has passed", OPTION_NUMBER,
      "delay_seconds"},
     {"at", "TIME", "do not start before, as 2026-11-23T20:00:00Z", OPTION_TEXT,

@@ -90,3 +90,45 @@ Test(retry, a_batch_retries_each_once)
         "1|retried\n2|retried\n3|job-not-finished\n4|job-not-finished\n5|job-not-found");
     jobs_check(url);
 }
+
+/* -- strategies ---------------------------------------------------------------------- */
+
+Test(retry, a_failure_that_is_not_tried_again_ends_the_job)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.make('doing', 9), t.make('doing', 9)");
+    jobs_expect(url, "SELECT t.back_mine(1, 'timeout', -1)", "failed");
+    jobs_expect(url, "SELECT t.back_mine(2, 'retry', -1)", "failed");
+    jobs_expect(url, "SELECT t.place(1), t.events(1)", "ends|deferred started failed");
+    jobs_check(url);
+}
+
+Test(retry, the_event_tells_when_the_next_attempt_begins)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.make('doing', 9); SELECT t.back_mine(1, 'retry', 60000)");
+    jobs_expect(url,
+                "SELECT v.detail ->> 'kind', v.detail ->> 'next_at' = "
+                "belay.time_text(j.scheduled_at), j.scheduled_at > now() + interval '50 "
+                "seconds' FROM belay.events v, belay.jobs j WHERE v.type = 'retried'",
+                "error|t|t");
+}
+
+Test(retry, a_lost_worker_is_a_failure_like_any_other)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(
+        url, "SELECT t.make('doing', 9), t.make('doing', 9), t.make('doing', 9);"
+             "UPDATE belay.jobs SET options = '{\"retry\":{\"on\":[\"timeout\"]}}' WHERE "
+             "id = 1;"
+             "UPDATE belay.jobs SET options = '{\"retry\":{\"on\":[\"worker_died\"]}}' "
+             "WHERE id "
+             "= 2;"
+             "UPDATE belay.jobs SET options = '{\"retry\":{\"on\":null}}' WHERE id = 3;"
+             "SELECT t.die(1), t.die(2), t.die(3)");
+    jobs_expect(url, "SELECT t.reap()", "1:failed 2:todo 3:todo");
+    jobs_check(url);
+}

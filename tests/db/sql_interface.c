@@ -243,3 +243,29 @@ Test(sql_interface, workers_are_told_at_commit_and_where_that_was_asked)
     expect_heard(db, CHANNEL_ABORT ":1");
     db_close(db);
 }
+
+Test(sql_interface, enqueue_takes_a_retry_strategy)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT belay.enqueue('t', max_attempts => 3, retry => "
+                      "'{\"kind\": \"fixed\", \"wait_seconds\": 2.5, \"on\": [\"a\"]}')");
+    jobs_expect(url,
+                "SELECT d #>> '{retry,kind}', d #>> '{retry,wait_seconds}', d #>> "
+                "'{retry,on,0}' FROM belay.job(1) d",
+                "fixed|2.5|a");
+    expect_error(url, "SELECT belay.enqueue('t', retry => '{}')", "max_attempts is 1");
+    expect_error(url, "SELECT belay.enqueue('t', max_attempts => 2, retry => '7')",
+                 "retry must be a JSON object");
+    const char *const wrong[] = {
+        "{\"kind\": \"often\"}",     "{\"wait_seconds\": -1}",
+        "{\"wait_seconds\": \"1\"}", "{\"max_wait_seconds\": 604801}",
+        "{\"jitter\": 1}",           "{\"on\": [\"\"]}",
+        "{\"on\": \"a\"}",           "{\"waits\": 1}"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char sql[200];
+        snprintf(sql, sizeof sql,
+                 "SELECT belay.enqueue('t', max_attempts => 2, retry => '%s')", wrong[i]);
+        expect_error(url, sql, "is not as it should be");
+    }
+}

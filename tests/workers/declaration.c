@@ -145,9 +145,34 @@ Test(declaration, an_unknown_key_is_refused_with_its_line_and_the_known_ones)
     refused("port: 1\nprot: 2\n", ":2: unknown key prot",
             "commands, endpoints and the settings");
     refused("commands:\n  - name: a\n    comand: [b]\n", ":3: unknown key comand",
-            "retry_seconds, timeout_seconds, delete_policy, allow_dash, args");
+            "retry_seconds, retry, timeout_seconds, delete_policy, allow_dash, args");
     refused("commands:\n  - name: a\n    command: [b]\n    args:\n      - nam: c\n",
             ":5: unknown key nam", "required, pattern, default");
+}
+
+Test(declaration, a_retry_strategy_is_read_and_checked)
+{
+    struct declarations *all =
+        loaded("commands:\n  - name: a\n    command: [b]\n    retry: {kind: linear, "
+               "wait_seconds: 0, max_wait_seconds: 1.5, jitter: yes, on: [x, y]}\n"
+               "  - {name: c, command: [d]}\n");
+    const struct retry_strategy *s = declared_retry_strategy(all->commands[0].retry);
+
+    cr_assert_not_null(s);
+    cr_expect_eq(s->kind, RETRY_LINEAR);
+    cr_expect_eq(s->jitter, RETRY_JITTER_YES);
+    cr_expect_lt(s->wait_seconds, 0, "none, and not the setting");
+    cr_expect_eq(s->max_wait_seconds, 1.5);
+    cr_expect_str_eq(s->on[1], "y");
+    cr_expect_null(s->on[2]);
+    cr_expect_null(declared_retry_strategy(all->commands[1].retry));
+    declarations_free(all);
+    refused("commands:\n  - name: a\n    command: [b]\n    retry: {wait: 1}\n",
+            ":4: unknown key wait", "kind, wait_seconds, max_wait_seconds, jitter, on");
+    refused("commands:\n  - name: a\n    command: [b]\n    retry: {kind: often}\n",
+            ":4: ", "fixed, linear or exponential");
+    refused("commands:\n  - name: a\n    command: [b]\n    retry: {wait_seconds: -1}\n",
+            "command a: retry: wait_seconds", "from 0 to 604800");
 }
 
 Test(declaration, a_wrong_value_is_refused_with_what_would_be_right)

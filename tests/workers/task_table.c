@@ -102,6 +102,19 @@ Test(task_table, a_task_that_could_not_run_is_refused)
         "here: task x: grace_seconds should be from 1 to 86400, or 0 for the setting");
 }
 
+Test(task_table, a_retry_strategy_that_could_not_be_is_refused)
+{
+    static const struct retry_strategy odd = {.kind = (enum retry_kind)9},
+                                       slow = {.wait_seconds = 604801};
+
+    refused(add((struct task){.name = "x", .run = nothing, .retry = &odd}),
+            "here: task x: retry: kind should be RETRY_EXPONENTIAL, RETRY_LINEAR or "
+            "RETRY_FIXED");
+    refused(add((struct task){.name = "x", .run = nothing, .retry = &slow}),
+            "here: task x: retry: wait_seconds and max_wait_seconds should be at most "
+            "604800");
+}
+
 Test(task_table, a_command_is_made_by_belay_alone)
 {
     refused(add((struct task){.name = "x", .run = nothing, .kind = TASK_COMMAND}),
@@ -242,7 +255,9 @@ Test(task_table, the_layout_of_abi_1_stays)
     cr_expect_eq(offsetof(struct task, timeout_seconds), 40);
     cr_expect_eq(offsetof(struct task, max_jobs_per_child), 44);
     cr_expect_eq(offsetof(struct task, data), 48);
-    cr_expect_geq(sizeof(struct task), 56);
+    cr_expect_eq(offsetof(struct task, retry), 64);
+    cr_expect_geq(sizeof(struct task), 72);
+    cr_expect_eq(sizeof(struct retry_strategy), 32);
     cr_expect_eq(TASK_SYNC, 0);
     cr_expect_eq(TASK_ASYNC, 1);
     cr_expect_eq(TASK_PROCESS, 2);
