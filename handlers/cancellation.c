@@ -52,6 +52,8 @@ struct refusal {
 static const struct refusal refusals[] = {
     {"job-running", ERR_JOB_RUNNING,
      "job %s is running; with abort=true it is asked to stop"},
+    {"hold-running", ERR_JOB_RUNNING,
+     "job %s is running; what has not started can be held"},
     {"job-finished", ERR_JOB_FINISHED, "job %s has finished already"},
     {"job-not-finished", ERR_JOB_NOT_FINISHED, "job %s has not ended yet"},
     {"job-not-found", ERR_JOB_NOT_FOUND, "there is no job %s"},
@@ -101,6 +103,7 @@ void reply_refusal(struct request *req, const char *result, const char *etag,
             req, req_printf(req, "\"result\":\"not_%s\",\"job\":%s,\"cancellation\":%s",
                             strcmp(req_operation(req), "deleteJob") == 0  ? "deleted"
                             : strcmp(req_operation(req), "retryJob") == 0 ? "retried"
+                            : strcmp(req_operation(req), "holdJob") == 0  ? "held"
                                                                           : "cancelled",
                             or_null(job), or_null(cancellation)));
 #pragma GCC diagnostic push

@@ -104,7 +104,7 @@ static void read_number(struct reading *r, const struct field *f,
 
 /* Names stand in URLs, log lines, labels and file names of others: no character that any
  * of them would have to escape. */
-static bool is_name(const char *text)
+bool field_is_name(const char *text)
 {
     static const char allowed[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:/-";
@@ -124,7 +124,7 @@ static void read_text(struct reading *r, const struct field *f,
     if (len < f->least || len > f->most)
         WRONG(r, m, "must have %" PRId64 " to %" PRId64 " characters, not %" PRId64,
               f->least, f->most, len);
-    else if (f->type == FIELD_NAME && !is_name(text))
+    else if (f->type == FIELD_NAME && !field_is_name(text))
         WRONG(r, m, "may have letters, digits and _ . : / - only");
     else
         *(const char **)out = text;

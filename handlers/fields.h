@@ -44,6 +44,9 @@ struct field {
 enum err fields_read(struct request *req, const char *where, struct span object,
                      const struct field *fields, size_t n_fields, void *out) MUST_CHECK;
 
+/* Whether it has only the characters of a FIELD_NAME. */
+bool field_is_name(const char *text);
+
 /* todo,doing -> {todo,doing}; NULL where a word is not a status. */
 const char *status_list(struct request *req, const char *words);
 

@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum {
-    FIELDS = 20,
+    FIELDS = 21,
     DELAY_MAX_SECONDS = 315360000,
     TIMEOUT_MAX_SECONDS = 604800,
     RETRY_MAX_BYTES = 4096
@@ -46,6 +46,7 @@ static void job_fields(const struct config *c, struct field fields[FIELDS])
         {"lock", FIELD_TEXT, AT(lock), 1, 255},
         {"lock_strict", FIELD_BOOL, AT(lock_strict), 0, 0},
         {"queueing_lock", FIELD_TEXT, AT(queueing_lock), 1, 255},
+        {"limit_key", FIELD_NAME, AT(limit_key), 1, 128},
         {"timeout_seconds", FIELD_NUMBER, AT(timeout_seconds), 0, TIMEOUT_MAX_SECONDS},
         {"deadline", FIELD_TIME, AT(deadline), 0, 0},
         {"deadline_seconds", FIELD_NUMBER, AT(deadline_seconds), 0, DELAY_MAX_SECONDS},
@@ -86,6 +87,9 @@ static enum err check_together(struct request *req, const char *where,
     if (job->delete_policy != NULL && !is_delete_policy(job->delete_policy))
         return req_fail_at(req, ERR_INVALID, req_printf(req, "%s/delete_policy", where),
                            "must be never, successful or always");
+    if (job->limit_key != NULL && strchr(job->limit_key, '/') != NULL)
+        return req_fail_at(req, ERR_INVALID, req_printf(req, "%s/limit_key", where),
+                           "is part of a path, and may not have a slash");
     return ERR_OK;
 }
 
@@ -224,6 +228,7 @@ static struct db_value options(struct request *req, const struct new_job *j)
     add_word(req, &b, "traceparent", trace_parent(req));
     if (j->lock_strict)
         add_option(&b, "lock_strict", "true", 4);
+    add_word(req, &b, "limit_key", j->limit_key);
     add_word(req, &b, "delete_policy", deletes ? j->delete_policy : NULL);
     add_option(&b, "retry", j->retry.text, j->retry.len);
     add_option(&b, "on_success", j->on_success.text, j->on_success.len);

@@ -1,4 +1,4 @@
-/* listQueues, listWorkers, livez, readyz, version, openapi: what runs here,
+/* listWorkers, livez, readyz, version, openapi: what runs here,
  * and whether it can serve. */
 #include "build/gen/operations.h"
 #include "db/migrate.h"
@@ -8,16 +8,6 @@
 
 extern const char openapi_document[];
 extern const size_t openapi_document_len;
-
-static void reply_queues(struct request *req, const struct db_rows *rows)
-{
-    reply_list(req, rows, "queues", 1);
-}
-
-enum err list_queues(struct request *req)
-{
-    return submit(req, LANE_READ, SQL_queue_list, 1, NULL, reply_queues);
-}
 
 static void reply_workers(struct request *req, const struct db_rows *rows)
 {

@@ -27,7 +27,8 @@ struct db_value *submit_values(struct request *req, enum sql sql, int n_rows)
 
 static void reply_first(struct request *req, const struct first_answer *first)
 {
-    set_etag(req, first->etag);
+    if (*first->etag != '\0')
+        set_etag(req, first->etag);
     req_reply(req, first->status, NULL, first->body, strlen(first->body));
 }
 

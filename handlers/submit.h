@@ -25,7 +25,7 @@ enum err submit(struct request *req, enum lane lane, enum sql sql, int n_rows,
  * been committed, whatever becomes of the database or of the job. Copies the texts. */
 struct first_answer {
     int status;
-    const char *etag, *body;
+    const char *etag, *body; /* etag: "" for none */
 };
 const struct first_answer *first_answer(struct request *req, int status, const char *etag,
                                         const char *body);

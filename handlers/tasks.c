@@ -1,10 +1,10 @@
-/* listTasks: what this node can run, and what holds for it. Out of memory, without a
- * statement: tasks are compiled in or declared, and cannot change while the process runs.
- */
+/* listTasks, pauseTask, resumeTask, setTaskLimits: /tasks. What this node can run, and
+ * what holds for it: compiled in or declared, and beside that what the database has of
+ * its gate. */
 #include "handlers/tasks.h"
 
 #include "build/gen/operations.h"
-#include "handlers/app.h"
+#include "handlers/gates.h"
 #include "server/core/cleanup.h"
 #include "workers/strategy.h"
 
@@ -41,7 +41,8 @@ static void add_text(struct buf *b, const char *key, const char *text)
 }
 
 /* No grace where nothing follows it; no timeout is null, as in a job. */
-static void add_task(struct buf *b, const struct config *config, const struct task *task)
+static void add_task(struct buf *b, const struct config *config, const struct task *task,
+                     const char *members)
 {
     struct task_rules rules = task_rules(config, task);
 
@@ -61,22 +62,87 @@ static void add_task(struct buf *b, const struct config *config, const struct ta
     add_text(b, "after_grace", rules.after_grace);
     buf_adds(b, ",\"retry\":");
     strategy_add_json(b, config, task->retry);
-    buf_addc(b, '}');
+    buf_addf(b, ",%s}", members);
 }
 
+/* Of its gate: what the statement says, or that there is nothing. `rows` NULL: nobody
+ * knows. */
+static const char *members_of(const struct db_rows *rows, const char *task)
+{
+    if (rows == NULL)
+        return "\"paused\":null,\"pause\":null,\"limits\":null,\"doing\":null,\"parked\":"
+               "null";
+    for (int i = 0; i < rows->count; i++) {
+        if (strcmp(row_text(rows, i, 0), task) == 0)
+            return row_text(rows, i, 1);
+    }
+    return "\"paused\":false,\"pause\":null,\"limits\":null,\"doing\":0,\"parked\":0";
+}
+
+static void add_tasks(struct buf *b, const struct app *app, const struct db_rows *rows)
+{
+    const struct task *const *t = node_tasks(app->node);
+
+    buf_adds(b, "{\"tasks\":[");
+    for (size_t i = 0; t[i] != NULL; i++) {
+        if (i > 0)
+            buf_addc(b, ',');
+        add_task(b, app->config, t[i], members_of(rows, t[i]->name));
+    }
+    buf_adds(b, "]}");
+}
+
+static void reply_tasks(struct request *req, const struct db_rows *rows)
+{
+    CLEANUP(buf_release) struct buf b = BUF_INIT;
+
+    add_tasks(&b, req_app(req), rows);
+    req_reply_buf(req, 200, &b);
+}
+
+/* What can run here is known without a database. */
 enum err list_tasks(struct request *req)
 {
     CLEANUP(buf_release) struct buf b = BUF_INIT;
-    const struct app *app = req_app(req);
-    const struct task *const *t = node_tasks(app->node);
 
-    buf_adds(&b, "{\"tasks\":[");
-    for (size_t i = 0; t[i] != NULL; i++) {
-        if (i > 0)
-            buf_addc(&b, ',');
-        add_task(&b, app->config, t[i]);
-    }
-    buf_adds(&b, "]}");
-    req_reply_buf(req, 200, &b);
+    add_tasks(&b, req_app(req), NULL);
+    submit_again(req, SQL_task_list, NULL, reply_tasks,
+                 first_answer(req, 200, "", b.text));
     return ERR_OK;
+}
+
+/* -- pause and limits ---------------------------------------------------------------- */
+
+static enum err task_of(struct request *req, const char **out)
+{
+    const char *name = req_path(req, "task");
+
+    if (node_task(req_app(req)->node, name) == NULL)
+        return req_fail(req, ERR_TASK_NOT_FOUND, "%s is not a task here", name);
+    *out = name;
+    return ERR_OK;
+}
+
+enum err pause_task(struct request *req)
+{
+    const char *name;
+    enum err e = task_of(req, &name);
+
+    return e == ERR_OK ? pause_gate(req, "task", name) : e;
+}
+
+enum err resume_task(struct request *req)
+{
+    const char *name;
+    enum err e = task_of(req, &name);
+
+    return e == ERR_OK ? resume_gate(req, "task", name) : e;
+}
+
+enum err set_task_limits(struct request *req)
+{
+    const char *name;
+    enum err e = task_of(req, &name);
+
+    return e == ERR_OK ? limit_gate(req, "task", name) : e;
 }

@@ -1,11 +1,10 @@
--- The tables. Where a job stands is its status: a row in ready, scheduled or blocked makes it todo; a lease that lists it
+-- The tables. Where a job stands is its status: a row in ready, scheduled, blocked or parked makes it todo; a lease that lists it
 -- makes it doing; a row in ends says how it ended. No column that changes is indexed in jobs, so the hot path writes
 -- each job once and its end once.
 
 CREATE TABLE belay.queues (
   id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  name text NOT NULL UNIQUE,
-  paused boolean NOT NULL DEFAULT false
+  name text NOT NULL UNIQUE
 );
 
 CREATE TABLE belay.tasks (

@@ -33,9 +33,11 @@ $$;
 CREATE FUNCTION belay.options_text(p_options json) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
   IF p_options IS NULL THEN
-    RETURN ',"traceparent":null,"retry":null,"lock_strict":false,"delete_policy":"never","on_success":null,"on_failure":null,"on_cancel":null,"origin":null';
+    RETURN ',"traceparent":null,"limit_key":null,"hold":null,"retry":null,"lock_strict":false,"delete_policy":"never","on_success":null,"on_failure":null,"on_cancel":null,"origin":null';
   END IF;
   RETURN concat(',"traceparent":', coalesce((p_options -> 'traceparent')::text, 'null'),
+                ',"limit_key":', coalesce((p_options -> 'limit_key')::text, 'null'),
+                ',"hold":', coalesce((p_options -> 'hold')::text, 'null'),
                 ',"retry":', coalesce((p_options -> 'retry')::text, 'null'),
                 ',"lock_strict":', coalesce((p_options -> 'lock_strict')::text, 'false'),
                 ',"delete_policy":', coalesce((p_options -> 'delete_policy')::text, '"never"'),

@@ -46,9 +46,11 @@ BEGIN
   s AS (DELETE FROM belay.scheduled WHERE ctid = ANY (ARRAY(
           SELECT s.ctid FROM better x JOIN belay.scheduled s ON s.run_at = x.scheduled_at AND s.id = x.id
           FOR UPDATE OF s SKIP LOCKED)) RETURNING id),
+  p AS (DELETE FROM belay.parked WHERE ctid = ANY (ARRAY(
+          SELECT p.ctid FROM better x JOIN belay.parked p ON p.id = x.id FOR UPDATE OF p SKIP LOCKED)) RETURNING id),
   back AS (INSERT INTO belay.blocked (lock, priority, id, queue_id, run_at)
            SELECT x.lock, x.priority, x.id, x.queue_id, x.scheduled_at
-           FROM better x JOIN (SELECT id FROM r UNION ALL SELECT id FROM s) y ON y.id = x.id RETURNING lock)
+           FROM better x JOIN (SELECT id FROM r UNION ALL SELECT id FROM s UNION ALL SELECT id FROM p) y ON y.id = x.id RETURNING lock)
   DELETE FROM belay.held h USING back WHERE h.lock = back.lock;
 
   WITH u AS (SELECT DISTINCT l FROM unnest(p_locks) l
@@ -236,13 +238,14 @@ CREATE FUNCTION belay.enqueue(
   max_attempts int DEFAULT 1, tags text[] DEFAULT '{}', metadata json DEFAULT '{}', wake boolean DEFAULT true,
   timeout_seconds numeric DEFAULT NULL, deadline timestamptz DEFAULT NULL, traceparent text DEFAULT NULL,
   lock_strict boolean DEFAULT NULL, delete_policy text DEFAULT NULL, on_success json DEFAULT NULL, on_failure json DEFAULT NULL, on_cancel json DEFAULT NULL,
-  retry json DEFAULT NULL)
+  retry json DEFAULT NULL, limit_key text DEFAULT NULL)
 RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   made belay.inserted;
   options json := (
     SELECT json_object_agg(o.name, o.value)
-    FROM (VALUES ('traceparent', to_json(traceparent)), ('lock_strict', CASE WHEN lock_strict THEN json 'true' END),
+    FROM (VALUES ('traceparent', to_json(traceparent)), ('limit_key', to_json(limit_key)),
+                 ('lock_strict', CASE WHEN lock_strict THEN json 'true' END),
                  ('delete_policy', to_json(delete_policy)), ('on_success', on_success),
                  ('on_failure', on_failure), ('on_cancel', on_cancel), ('retry', retry)) o (name, value) WHERE o.value IS NOT NULL);
   problem text;
@@ -268,6 +271,7 @@ BEGIN
     WHEN timeout_seconds NOT BETWEEN 0 AND 604800 THEN 'timeout_seconds must be from 0 to 604800'
     WHEN delete_policy NOT IN ('never', 'successful', 'always') THEN 'delete_policy must be never, successful or always'
     WHEN traceparent !~ '^(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' THEN 'traceparent must be as W3C Trace Context has it'
+    WHEN limit_key !~ '^[A-Za-z0-9_.:-]{1,128}$' THEN 'limit_key must have 1 to 128 letters, digits and _ . : -'
     WHEN deadline NOT BETWEEN '1970-01-01 00:00Z' AND '9999-12-31 23:59Z' THEN 'deadline must be from 1970 to 9999'
     WHEN retry IS NOT NULL THEN belay.retry_fault(retry, max_attempts)
   END;

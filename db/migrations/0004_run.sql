@@ -78,6 +78,10 @@ BEGIN
   IF NOT EXISTS (SELECT FROM belay.workers w WHERE w.id = p_worker AND w.gone_at IS NULL) THEN
     RETURN; -- given up: what it claimed would be taken away at once
   END IF;
+  IF EXISTS (SELECT FROM belay.gates) THEN
+    RETURN QUERY SELECT * FROM belay.claim_gated(p_worker, p_n, p_sure, p_queues, p_lows, p_tasks, p_of);
+    RETURN;
+  END IF;
   IF p_tasks IS NULL THEN
     tids := belay.pick(p_n, p_queues, p_lows);
   ELSE
@@ -484,11 +488,12 @@ BEGIN
   PERFORM belay.release(locks, holders);
 END $$;
 
--- What is due moves from scheduled to ready, or joins the line of its lock.
+-- What is due moves from scheduled to ready, or joins the line of its lock; and what time opens, opens. moved counts both.
 CREATE FUNCTION belay.due(p_limit int) RETURNS TABLE (moved int, queues text, next_due_ms bigint) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   locks text[];
+  gates record;
 BEGIN
   WITH d AS (DELETE FROM belay.scheduled WHERE ctid = ANY (ARRAY(
                SELECT s.ctid FROM belay.scheduled s WHERE s.run_at <= now() ORDER BY s.run_at, s.id
@@ -503,5 +508,10 @@ BEGIN
   END IF;
   next_due_ms := (SELECT greatest(0, ceil(extract(epoch FROM s.run_at - clock_timestamp()) * 1000))
                   FROM belay.scheduled s ORDER BY s.run_at LIMIT 1);
+  IF EXISTS (SELECT FROM belay.gates) OR EXISTS (SELECT FROM belay.holds) THEN
+    gates := belay.mind_gates(p_limit);
+    moved := moved + gates.opened;
+    next_due_ms := least(next_due_ms, gates.next_ms);
+  END IF;
   RETURN NEXT;
 END $$;

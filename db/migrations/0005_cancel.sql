@@ -54,6 +54,9 @@ BEGIN
         IF NOT FOUND AND x.lock IS NOT NULL THEN
           PERFORM FROM belay.blocked b WHERE b.lock = x.lock AND b.priority = x.priority AND b.id = x.id FOR UPDATE;
         END IF;
+        IF NOT FOUND THEN
+          PERFORM FROM belay.parked p WHERE p.id = x.id FOR UPDATE;
+        END IF;
         IF FOUND THEN
           todo := todo || x.id;
         END IF;
@@ -114,6 +117,9 @@ BEGIN
   END IF;
   IF NOT FOUND AND j.lock IS NOT NULL THEN
     DELETE FROM belay.blocked b WHERE b.lock = j.lock AND b.priority = j.priority AND b.id = p_id;
+  END IF;
+  IF NOT FOUND THEN
+    PERFORM belay.leave_parked(p_id);
   END IF;
   IF j.queueing_lock IS NOT NULL THEN
     DELETE FROM belay.uniq u WHERE u.queueing_lock = j.queueing_lock AND u.id = p_id;
@@ -563,7 +569,7 @@ BEGIN
   IF p_statuses IS NOT NULL THEN
     IF 'todo' = ANY (p_statuses) THEN
       sources := sources || ARRAY['SELECT id FROM belay.ready', 'SELECT id FROM belay.scheduled',
-                                  'SELECT id FROM belay.blocked'];
+                                  'SELECT id FROM belay.blocked', 'SELECT id FROM belay.parked'];
     END IF;
     IF 'doing' = ANY (p_statuses) THEN
       sources := sources || 'SELECT u.id FROM belay.leases l, unnest(l.job_ids) u (id)'::text;

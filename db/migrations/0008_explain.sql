@@ -100,10 +100,19 @@ END $$;
 
 -- No place row says any more: it is on its way from one to another.
 CREATE FUNCTION belay.explain_todo(j belay.jobs, p_node json) RETURNS belay.explanation LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  gate int := (SELECT p.gate_id FROM belay.parked p WHERE p.id = j.id);
+  is_ready boolean := EXISTS (
+    SELECT FROM belay.ready r WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = j.id);
+  x belay.explanation;
 BEGIN
+  IF gate = 0 THEN
+    RETURN belay.explain_held(j);
+  ELSIF gate IS NOT NULL OR is_ready THEN
+    x := belay.explain_gate(j);
+    RETURN CASE WHEN x.reason IS NULL THEN belay.explain_ready(j, p_node) ELSE x END;
+  END IF;
   RETURN CASE
-    WHEN EXISTS (SELECT FROM belay.ready r WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = j.id)
-      THEN belay.explain_ready(j, p_node)
     WHEN EXISTS (SELECT FROM belay.scheduled s WHERE s.run_at = j.scheduled_at AND s.id = j.id)
       THEN belay.explain_scheduled(j, p_node)
     ELSE belay.explain_blocked(j, p_node) END;

@@ -109,7 +109,7 @@ END $$;
 
 -- The places where a todo job may stand.
 CREATE FUNCTION belay.todo_places() RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
-  SELECT '{scheduled,blocked,ready}'::text[]
+  SELECT '{scheduled,blocked,parked,ready}'::text[]
 $$;
 
 -- What is walked over, in the order of the locks; and a look at the end whether anything has moved past the walk.
@@ -128,14 +128,16 @@ CREATE FUNCTION belay.end_removed(o belay.operations, p_ids bigint[], OUT locks 
 LANGUAGE plpgsql AS $$
 BEGIN
   WITH j AS MATERIALIZED (
-    SELECT j.id, j.attempts, j.lock, j.queueing_lock
+    SELECT j.id, j.attempts, j.lock, j.queueing_lock, j.options
     FROM unnest(p_ids) u (id) CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j),
   e AS (INSERT INTO belay.ends (id, status, attempts) SELECT j.id, 4, j.attempts FROM j),
   c AS (INSERT INTO belay.cancellations (job_id, n, cause, reason, actor, abort, delete_requested, stopped_at, outcome)
         SELECT j.id, coalesce((SELECT max(x.n) FROM belay.cancellations x WHERE x.job_id = j.id), 0) + 1, 'user',
                o.reason, o.actor, o.abort, o.delete_requested, clock_timestamp(), 'cancelled' FROM j),
   u AS (DELETE FROM belay.uniq q USING j
-        WHERE j.queueing_lock IS NOT NULL AND q.queueing_lock = j.queueing_lock AND q.id = j.id)
+        WHERE j.queueing_lock IS NOT NULL AND q.queueing_lock = j.queueing_lock AND q.id = j.id),
+  h AS (UPDATE belay.jobs x SET options = belay.without_hold(j.options) FROM j
+        WHERE x.id = j.id AND j.options IS NOT NULL AND j.options -> 'hold' IS NOT NULL)
   SELECT array_agg(j.lock), array_agg(j.id) INTO locks, holders FROM j WHERE j.lock IS NOT NULL;
 END $$;
 

@@ -30,6 +30,8 @@ static const struct verb_option options[] = {
      "lock"},
     {"queueing-lock", "NAME", "refuse it when one with this lock waits already",
      OPTION_TEXT, "queueing_lock"},
+    {"limit-key", "NAME", "jobs with the same key share its limits", OPTION_TEXT,
+     "limit_key"},
     {"tag", "TEXT", "a tag; may be given more than once", OPTION_LIST, "tags"},
     {"metadata", "JSON", "an object that is kept with the job", OPTION_OBJECT,
      "metadata"},

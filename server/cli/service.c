@@ -34,10 +34,10 @@ static int run_tasks(const struct call *call)
 static int run_queues(const struct call *call)
 {
     static const struct column columns[] = {
-        {"QUEUE", "name"},          {"PAUSED", "paused"},   {"TO DO", "todo"},
-        {"SCHEDULED", "scheduled"}, {"BLOCKED", "blocked"}, {"DOING", "doing"},
-        {"SUCCEEDED", "succeeded"}, {"FAILED", "failed"},   {"CANCELLED", "cancelled"},
-        {"ABORTED", "aborted"},     {.title = NULL}};
+        {"QUEUE", "name"},          {"PAUSED", "paused"},       {"TO DO", "todo"},
+        {"SCHEDULED", "scheduled"}, {"BLOCKED", "blocked"},     {"PARKED", "parked"},
+        {"DOING", "doing"},         {"SUCCEEDED", "succeeded"}, {"FAILED", "failed"},
+        {"CANCELLED", "cancelled"}, {"ABORTED", "aborted"},     {.title = NULL}};
 
     return run_table(call, "/queues", "queues", columns);
 }

@@ -85,6 +85,7 @@ static void see_a_broken_schema(struct seen *seen)
                       "ALTER TABLE belay.operations RENAME id TO mislaid;"
                       "ALTER TABLE belay.workers RENAME name TO mislaid;"
                       "ALTER TABLE belay.schedules RENAME name TO mislaid;"
+                      "ALTER TABLE belay.gates RENAME name TO mislaid;"
                       "ALTER TABLE belay.cancellations RENAME job_id TO mislaid");
     FOR_EACH_OPERATION(o, seen)
     {
@@ -167,6 +168,7 @@ static void see_a_cancellation(struct seen *seen, struct service *s)
     scratch_write(gate, "");
     see(seen, "GET", text_of("%s?wait=20", job), NULL, NULL, 200);
     see(seen, "POST", cancel, NULL, NULL, 409);
+    see(seen, "POST", text_of("%s/hold", job), NULL, NULL, 409);
     see(seen, "GET", text_of("%s/events", job), NULL, NULL, 200);
     see(seen, "GET", text_of("%s/cancellations/1", job), NULL, NULL, 200);
     see(seen, "POST", retry, NULL, NULL, 200);
@@ -224,6 +226,36 @@ static void see_bulk(struct seen *seen, struct service *s)
     see(seen, "POST", "/operations/4711/cancel", NULL, NULL, 404);
 }
 
+static void see_gates(struct seen *seen, struct service *s)
+{
+    static const char *const things[] = {"/queues/mails", "/tasks/echo"};
+    const char *job =
+        text_of("/jobs/%ld", put_job(s, "{\"task\":\"echo\",\"delay_seconds\":3600}"));
+
+    for (size_t i = 0; i < sizeof things / sizeof *things; i++) {
+        const char *pause = text_of("%s/pause", things[i]);
+        const char *limits = text_of("%s/limits", things[i]);
+        see(seen, "POST", pause, NULL, "{\"until\":\"2126-11-23T20:00:00Z\"}", 200);
+        see(seen, "POST", pause, NULL, "{\"until\":7}", 422);
+        see(seen, "PUT", limits, NULL, "{\"max_running\":3}", 200);
+        see(seen, "PUT", limits, NULL, "{\"burst\":3}", 422);
+        see(seen, "GET", text_of("/%ss", i == 0 ? "queue" : "task"), NULL, NULL, 200);
+        see(seen, "POST", text_of("%s/resume", things[i]), NULL, NULL, 200);
+        see(seen, "PUT", limits, NULL, "{}", 200);
+    }
+    see(seen, "PUT", "/limit-keys/a", NULL, "{\"rate_per_second\":0.5}", 200);
+    see(seen, "PUT", "/limit-keys/a", NULL, "{\"rate_per_second\":0}", 422);
+    see(seen, "GET", "/limit-keys", NULL, NULL, 200);
+    see(seen, "DELETE", "/limit-keys/a", NULL, NULL, 204);
+    see(seen, "POST", text_of("%s/hold", job), NULL, "{\"reason\":\"r\"}", 200);
+    see(seen, "POST", text_of("%s/hold", job), NULL, "{\"reason\":7}", 422);
+    see(seen, "GET", text_of("%s/events", job), NULL, NULL, 200);
+    see(seen, "GET", job, NULL, NULL, 200);
+    see(seen, "POST", text_of("%s/release", job), NULL, NULL, 200);
+    see(seen, "POST", text_of("%s/release", job), NULL, NULL, 200);
+    see(seen, "DELETE", job, NULL, NULL, 204);
+}
+
 static void see_lists(struct seen *seen)
 {
     see(seen, "GET", "/jobs", NULL, NULL, 200);
@@ -274,6 +306,16 @@ static void see_nothing_there(struct seen *seen)
     see(seen, "DELETE", "/jobs/4711", NULL, NULL, 404);
     see(seen, "POST", "/jobs/4711/cancel", NULL, NULL, 404);
     see(seen, "POST", "/jobs/4711/retry", NULL, NULL, 404);
+    see(seen, "POST", "/jobs/4711/hold", NULL, NULL, 404);
+    see(seen, "POST", "/jobs/4711/release", NULL, NULL, 404);
+    see(seen, "DELETE", "/limit-keys/a,b", NULL, NULL, 404);
+    see(seen, "PUT", "/limit-keys/a,b", NULL, "{}", 404);
+    see(seen, "PUT", "/queues/a,b/limits", NULL, "{}", 404);
+    see(seen, "POST", "/queues/a,b/pause", NULL, NULL, 404);
+    see(seen, "POST", "/queues/a,b/resume", NULL, NULL, 404);
+    see(seen, "PUT", "/tasks/none/limits", NULL, "{}", 404);
+    see(seen, "POST", "/tasks/none/pause", NULL, NULL, 404);
+    see(seen, "POST", "/tasks/none/resume", NULL, NULL, 404);
 }
 
 Test(replies, every_documented_answer_comes_and_no_other)
@@ -286,6 +328,7 @@ Test(replies, every_documented_answer_comes_and_no_other)
     see_a_cancellation(seen, s);
     see_ends(seen, s);
     see_bulk(seen, s);
+    see_gates(seen, s);
     see_lists(seen);
     see_schedules(seen);
     see_nothing_there(seen);

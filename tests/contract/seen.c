@@ -34,9 +34,12 @@ static struct operation operation_of(const char *method, const char *template,
     o.method = strcmp(method, "get") == 0      ? "GET"
                : strcmp(method, "put") == 0    ? "PUT"
                : strcmp(method, "delete") == 0 ? "DELETE"
+               : strcmp(method, "put") == 0    ? "PUT"
                                                : "POST";
     for (const char *open; (open = strchr(path, '{')) != NULL;)
-        path = text_of("%.*s1%s", (int)(open - path), path, strchr(open, '}') + 1);
+        path = text_of("%.*s%s%s", (int)(open - path), path,
+                       strncmp(open, "{task}", 6) == 0 ? "echo" : "1",
+                       strchr(open, '}') + 1);
     o.path = path;
     return o;
 }

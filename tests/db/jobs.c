@@ -33,6 +33,8 @@ static const char making[] =
     " SELECT 'ready' p FROM belay.ready WHERE id = job UNION ALL SELECT 'scheduled' FROM "
     "belay.scheduled WHERE id = job"
     " UNION ALL SELECT 'blocked' FROM belay.blocked WHERE id = job"
+    " UNION ALL SELECT CASE gate_id WHEN 0 THEN 'held' ELSE 'parked' END FROM "
+    "belay.parked WHERE id = job"
     " UNION ALL SELECT 'lease' FROM belay.leases, unnest(job_ids) u WHERE u = job"
     " UNION ALL SELECT 'ends' FROM belay.ends WHERE id = job) x $$;"
     "CREATE FUNCTION t.events(job bigint) RETURNS text LANGUAGE sql AS $$"
@@ -109,7 +111,9 @@ static const char doing[] =
     "AS $$ SELECT result FROM belay.cancel_jobs(ARRAY[job], ARRAY[true], ARRAY[false],"
     " ARRAY['too long'], ARRAY[NULL], ARRAY['timeout'], ARRAY[NULL::int], "
     "ARRAY['{doing}'],"
-    " ARRAY[attempt], ARRAY[NULL]) $$;"
+    " ARRAY[attempt], ARRAY[NULL]) $$;";
+
+static const char gating[] =
     /* A job in a state, in a queue of its own; a doing one has a worker of its own. */
     "CREATE FUNCTION t.make(state text, tries int DEFAULT 1, lock text DEFAULT NULL) "
     "RETURNS bigint"
@@ -127,14 +131,40 @@ static const char doing[] =
     "state); END IF;"
     " IF state = 'cancelled' THEN PERFORM t.cancel(job); END IF;"
     " IF state = 'deleted' THEN PERFORM t.del(job); END IF;"
-    " RETURN job; END $$;";
+    " IF state = 'held' THEN PERFORM t.hold(job); END IF;"
+    " IF state = 'parked' THEN PERFORM belay.limit_to('queue', q, 0, NULL, NULL);"
+    " PERFORM belay.sieve(belay.candidates(ARRAY(SELECT ctid FROM belay.ready WHERE id = "
+    "job FOR UPDATE), '{}'), 1); END IF;"
+    " RETURN job; END $$;"
+    "CREATE FUNCTION t.hold(job bigint) RETURNS text LANGUAGE sql AS $$ SELECT result "
+    "FROM belay.hold_by_hand(ARRAY[job], ARRAY['ann'], ARRAY['why'], "
+    "ARRAY[NULL::timestamptz]) $$;"
+    "CREATE FUNCTION t.release(job bigint) RETURNS text LANGUAGE sql AS $$ SELECT result "
+    "FROM belay.release_by_hand(ARRAY[job], ARRAY['ann']) $$;"
+    /* Somebody pauses, limits, holds and releases at random, without much effect. */
+    "CREATE FUNCTION t.meddle() RETURNS void LANGUAGE plpgsql AS $$ DECLARE"
+    " ids bigint[] := ARRAY(SELECT DISTINCT (SELECT max(id) FROM belay.jobs) - (random() "
+    "* 150)::int FROM generate_series(1, 4));"
+    " n int := (random() * 10)::int; u timestamptz := now() + random() * interval '0.2 "
+    "s'; BEGIN"
+    " IF n < 3 THEN PERFORM * FROM belay.hold_by_hand(ids, array_fill('ann'::text, "
+    "ARRAY[cardinality(ids)]), array_fill('why'::text, ARRAY[cardinality(ids)]), "
+    "array_fill(CASE WHEN n = 1 THEN u END, ARRAY[cardinality(ids)]));"
+    " ELSIF n < 6 THEN PERFORM * FROM belay.release_by_hand(ids, array_fill('ann'::text, "
+    "ARRAY[cardinality(ids)]));"
+    " ELSIF n = 6 THEN PERFORM belay.pause('queue', 'default', 'ann', 'why', u);"
+    " ELSIF n = 7 THEN PERFORM belay.resume('queue', 'default');"
+    " ELSE PERFORM belay.limit_to('task', 't', (random() * 20)::int + 1, CASE WHEN n = 9 "
+    "THEN 500 END, NULL);"
+    " END IF; END $$;";
 
 static const char checking[] =
     "CREATE FUNCTION t.check() RETURNS text LANGUAGE sql AS $$ WITH p AS ("
     " SELECT id, 'ready' p FROM belay.ready UNION ALL SELECT id, 'scheduled' FROM "
     "belay.scheduled"
     " UNION ALL SELECT id, 'blocked' FROM belay.blocked UNION ALL SELECT id, 'ends' FROM "
-    "belay.ends"
+    "belay.ends UNION ALL SELECT id, CASE gate_id WHEN 0 THEN 'held' ELSE 'parked' END "
+    "FROM belay.parked"
     " UNION ALL SELECT u, 'lease' FROM belay.leases, unnest(job_ids) u), x (what) AS ("
     " SELECT concat('job ', j.id, ' is in ', coalesce(string_agg(p.p, '+'), 'no place')) "
     "FROM belay.jobs j"
@@ -150,11 +180,12 @@ static const char checking[] =
     " UNION ALL SELECT concat('lock ', h.lock, ' is held by ', h.id, ' in ', p.p) FROM "
     "belay.held h"
     " LEFT JOIN p USING (id) LEFT JOIN belay.jobs j USING (id) WHERE p.p IS NULL OR p.p "
-    "IN ('ends', 'blocked')"
+    "IN ('ends', 'blocked', 'held')"
     " OR j.lock <> h.lock"
     " UNION ALL SELECT concat('job ', j.id, ' has no turn but is in ', p.p) FROM "
     "belay.jobs j JOIN p USING (id)"
-    " WHERE j.lock IS NOT NULL AND (p.p IN ('ready', 'lease') OR p.p = 'scheduled' AND "
+    " WHERE j.lock IS NOT NULL AND (p.p IN ('ready', 'parked', 'lease') OR p.p = "
+    "'scheduled' AND "
     "(SELECT s.lock IS NULL FROM belay.scheduled s WHERE s.id = j.id))"
     " AND NOT EXISTS (SELECT FROM belay.held h WHERE h.lock = j.lock AND h.id = j.id)"
     " UNION ALL SELECT concat('queueing lock ', u.queueing_lock, ' of ', u.id, ' in ', "
@@ -178,6 +209,13 @@ static const char checking[] =
     "belay.cancellations c"
     " JOIN belay.jobs j ON j.id = c.job_id WHERE c.delete_requested AND c.stopped_at IS "
     "NOT NULL"
+    " UNION ALL SELECT concat('job ', j.id, ' says of its hold ', j.options -> 'hold') "
+    "FROM belay.jobs j"
+    " WHERE ((j.options -> 'hold') IS NULL) = EXISTS (SELECT FROM belay.parked p WHERE "
+    "p.id = j.id AND p.gate_id = 0)"
+    " UNION ALL SELECT concat('job ', p.id, ' is parked at no gate') FROM belay.parked p"
+    " WHERE p.gate_id > 0 AND NOT EXISTS (SELECT FROM belay.gates g WHERE g.id = "
+    "p.gate_id)"
     " UNION ALL SELECT concat('lease ', l.id) FROM belay.leases l WHERE l.job_ids = '{}'"
     " OR EXISTS (SELECT FROM unnest(l.job_ids) u WHERE u NOT BETWEEN l.lo AND l.hi)"
     " UNION ALL SELECT concat('job ', e.id, ' ended aborted without a receipt') FROM "
@@ -192,6 +230,7 @@ const char *jobs_database(void)
 
     cluster_psql(url, making);
     cluster_psql(url, doing);
+    cluster_psql(url, gating);
     cluster_psql(url, checking);
     return url;
 }

@@ -1,11 +1,22 @@
 #include "tests/db/ledger.h"
 
+#include "server/core/buf.h"
+#include "server/core/cleanup.h"
 #include "tests/db/jobs.h"
 #include "tests/support/cluster.h"
 
 void ledger_open(const char *url)
 {
     cluster_psql(url, "CREATE TABLE t.log (what text, job bigint, attempt int)");
+}
+
+void ledger_load(const char *url, const char *rows)
+{
+    CLEANUP(buf_release) struct buf sql = BUF_INIT;
+
+    buf_adds(&sql, "INSERT INTO t.log VALUES ('none', 0, 0)");
+    buf_adds(&sql, rows);
+    cluster_psql(url, sql.text);
 }
 
 void ledger_judge(const char *url)

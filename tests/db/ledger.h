@@ -8,6 +8,8 @@
 void ledger_open(const char *url);
 
 /* Holds the log against the tables; each contradiction fails the test. */
+/* ,('what',job,attempt) and so on. */
+void ledger_load(const char *url, const char *rows);
 void ledger_judge(const char *url);
 
 #endif

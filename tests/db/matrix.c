@@ -1,5 +1,5 @@
 /* Every state of a job against every statement: what is answered, and where the job
- * stands then. Each row names all eleven states, so that none is forgotten. */
+ * stands then. Each row names all thirteen states, so that none is forgotten. */
 #include "server/core/buf.h"
 #include "server/core/cleanup.h"
 #include "tests/db/jobs.h"
@@ -11,11 +11,11 @@
 
 TestSuite(matrix, .timeout = 60);
 
-enum { STATES = 11 };
+enum { STATES = 13 };
 
-static const char *const states[STATES] = {"ready",   "scheduled", "blocked", "doing",
-                                           "asked",   "succeeded", "failed",  "cancelled",
-                                           "aborted", "unknown",   "deleted"};
+static const char *const states[STATES] = {
+    "ready",     "scheduled", "blocked",   "parked",  "held",    "doing",  "asked",
+    "succeeded", "failed",    "cancelled", "aborted", "unknown", "deleted"};
 
 /* Puts the job in for each `@` of the operation. */
 static void add_call(struct buf *sql, const char *operation)
@@ -62,10 +62,11 @@ static void expect_row(const char *operation, const char *const expected[STATES]
 Test(matrix, cancel)
 {
     static const char *const expected[STATES] = {
-        "cancelled>cancelled", "cancelled>cancelled",         "cancelled>cancelled",
-        "job-running>doing",   "job-running>doing",           "job-finished>succeeded",
-        "job-finished>failed", "already_cancelled>cancelled", "already_aborted>aborted",
-        "job-not-found>none",  "job-not-found>none"};
+        "cancelled>cancelled",         "cancelled>cancelled",     "cancelled>cancelled",
+        "cancelled>cancelled",         "cancelled>cancelled",     "job-running>doing",
+        "job-running>doing",           "job-finished>succeeded",  "job-finished>failed",
+        "already_cancelled>cancelled", "already_aborted>aborted", "job-not-found>none",
+        "job-not-found>none"};
 
     expect_row("t.cancel(@)", expected);
 }
@@ -73,6 +74,7 @@ Test(matrix, cancel)
 Test(matrix, cancel_with_abort)
 {
     static const char *const expected[STATES] = {
+        "cancelled>cancelled",     "cancelled>cancelled",
         "cancelled>cancelled",     "cancelled>cancelled",
         "cancelled>cancelled",     "aborting>doing",
         "aborting>doing",          "job-finished>succeeded",
@@ -86,10 +88,11 @@ Test(matrix, cancel_with_abort)
 Test(matrix, cancel_with_delete)
 {
     static const char *const expected[STATES] = {
-        "cancelled>none",      "cancelled>none",         "cancelled>none",
-        "job-running>doing",   "job-running>doing",      "job-finished>succeeded",
-        "job-finished>failed", "already_cancelled>none", "already_aborted>none",
-        "job-not-found>none",  "job-not-found>none"};
+        "cancelled>none",         "cancelled>none",         "cancelled>none",
+        "cancelled>none",         "cancelled>none",         "job-running>doing",
+        "job-running>doing",      "job-finished>succeeded", "job-finished>failed",
+        "already_cancelled>none", "already_aborted>none",   "job-not-found>none",
+        "job-not-found>none"};
 
     expect_row("t.cancel(@, false, true)", expected);
 }
@@ -97,10 +100,11 @@ Test(matrix, cancel_with_delete)
 Test(matrix, cancel_with_abort_and_delete)
 {
     static const char *const expected[STATES] = {
-        "cancelled>none",      "cancelled>none",         "cancelled>none",
-        "aborting>doing",      "aborting>doing",         "job-finished>succeeded",
-        "job-finished>failed", "already_cancelled>none", "already_aborted>none",
-        "job-not-found>none",  "job-not-found>none"};
+        "cancelled>none",         "cancelled>none",         "cancelled>none",
+        "cancelled>none",         "cancelled>none",         "aborting>doing",
+        "aborting>doing",         "job-finished>succeeded", "job-finished>failed",
+        "already_cancelled>none", "already_aborted>none",   "job-not-found>none",
+        "job-not-found>none"};
 
     expect_row("t.cancel(@, true, true)", expected);
 }
@@ -108,6 +112,7 @@ Test(matrix, cancel_with_abort_and_delete)
 Test(matrix, cancel_of_another_attempt)
 {
     static const char *const expected[STATES] = {
+        "precondition-failed>todo",    "precondition-failed>todo",
         "precondition-failed>todo",    "precondition-failed>todo",
         "precondition-failed>todo",    "precondition-failed>doing",
         "precondition-failed>doing",   "precondition-failed>succeeded",
@@ -122,6 +127,7 @@ Test(matrix, cancel_only_if_todo)
 {
     static const char *const expected[STATES] = {
         "cancelled>cancelled",         "cancelled>cancelled",
+        "cancelled>cancelled",         "cancelled>cancelled",
         "cancelled>cancelled",         "precondition-failed>doing",
         "precondition-failed>doing",   "precondition-failed>succeeded",
         "precondition-failed>failed",  "precondition-failed>cancelled",
@@ -134,10 +140,11 @@ Test(matrix, cancel_only_if_todo)
 Test(matrix, delete)
 {
     static const char *const expected[STATES] = {
-        "deleted>none",       "deleted>none",      "deleted>none",
-        "job-running>doing",  "job-running>doing", "deleted>none",
-        "deleted>none",       "deleted>none",      "deleted>none",
-        "job-not-found>none", "job-not-found>none"};
+        "deleted>none",      "deleted>none", "deleted>none",
+        "deleted>none",      "deleted>none", "job-running>doing",
+        "job-running>doing", "deleted>none", "deleted>none",
+        "deleted>none",      "deleted>none", "job-not-found>none",
+        "job-not-found>none"};
 
     expect_row("t.del(@)", expected);
 }
@@ -145,9 +152,10 @@ Test(matrix, delete)
 Test(matrix, delete_with_abort)
 {
     static const char *const expected[STATES] = {
-        "deleted>none",   "deleted>none",       "deleted>none",      "aborting>doing",
-        "aborting>doing", "deleted>none",       "deleted>none",      "deleted>none",
-        "deleted>none",   "job-not-found>none", "job-not-found>none"};
+        "deleted>none",      "deleted>none",   "deleted>none",   "deleted>none",
+        "deleted>none",      "aborting>doing", "aborting>doing", "deleted>none",
+        "deleted>none",      "deleted>none",   "deleted>none",   "job-not-found>none",
+        "job-not-found>none"};
 
     expect_row("t.del(@, true)", expected);
 }
@@ -155,6 +163,7 @@ Test(matrix, delete_with_abort)
 Test(matrix, delete_of_another_version)
 {
     static const char *const expected[STATES] = {
+        "precondition-failed>todo",    "precondition-failed>todo",
         "precondition-failed>todo",    "precondition-failed>todo",
         "precondition-failed>todo",    "precondition-failed>doing",
         "precondition-failed>doing",   "precondition-failed>succeeded",
@@ -168,10 +177,11 @@ Test(matrix, delete_of_another_version)
 Test(matrix, retry)
 {
     static const char *const expected[STATES] = {
-        "job-not-finished>todo",  "job-not-finished>todo",  "job-not-finished>todo",
-        "job-not-finished>doing", "job-not-finished>doing", "retried>todo",
-        "retried>todo",           "retried>todo",           "retried>todo",
-        "job-not-found>none",     "job-not-found>none"};
+        "job-not-finished>todo",  "job-not-finished>todo", "job-not-finished>todo",
+        "job-not-finished>todo",  "job-not-finished>todo", "job-not-finished>doing",
+        "job-not-finished>doing", "retried>todo",          "retried>todo",
+        "retried>todo",           "retried>todo",          "job-not-found>none",
+        "job-not-found>none"};
 
     expect_row("t.retry(@)", expected);
 }
@@ -179,6 +189,8 @@ Test(matrix, retry)
 Test(matrix, finish_with_success)
 {
     static const char *const expected[STATES] = {"stale>todo",
+                                                 "stale>todo",
+                                                 "stale>todo",
                                                  "stale>todo",
                                                  "stale>todo",
                                                  "succeeded>succeeded",
@@ -196,9 +208,10 @@ Test(matrix, finish_with_success)
 Test(matrix, finish_with_failure)
 {
     static const char *const expected[STATES] = {
-        "stale>todo",           "stale>todo",      "stale>todo",   "failed>failed",
-        "failed/failed>failed", "stale>succeeded", "stale>failed", "stale>cancelled",
-        "stale>aborted",        "stale>none",      "stale>none"};
+        "stale>todo",   "stale>todo",      "stale>todo",           "stale>todo",
+        "stale>todo",   "failed>failed",   "failed/failed>failed", "stale>succeeded",
+        "stale>failed", "stale>cancelled", "stale>aborted",        "stale>none",
+        "stale>none"};
 
     expect_row("coalesce(t.finish_mine(@, 'failed'), 'stale')", expected);
 }
@@ -206,6 +219,8 @@ Test(matrix, finish_with_failure)
 Test(matrix, finish_as_aborted)
 {
     static const char *const expected[STATES] = {"stale>todo",
+                                                 "stale>todo",
+                                                 "stale>todo",
                                                  "stale>todo",
                                                  "stale>todo",
                                                  "failed>failed",
@@ -225,6 +240,8 @@ Test(matrix, finish_as_killed)
     static const char *const expected[STATES] = {"stale>todo",
                                                  "stale>todo",
                                                  "stale>todo",
+                                                 "stale>todo",
+                                                 "stale>todo",
                                                  "failed>failed",
                                                  "aborted/killed>aborted",
                                                  "stale>succeeded",
@@ -242,9 +259,10 @@ Test(matrix, finish_as_killed)
 Test(matrix, finish_by_another_worker)
 {
     static const char *const expected[STATES] = {
-        "stale>todo",    "stale>todo",      "stale>todo",   "stale>doing",
-        "stale>doing",   "stale>succeeded", "stale>failed", "stale>cancelled",
-        "stale>aborted", "stale>none",      "stale>none"};
+        "stale>todo",   "stale>todo",      "stale>todo",    "stale>todo",
+        "stale>todo",   "stale>doing",     "stale>doing",   "stale>succeeded",
+        "stale>failed", "stale>cancelled", "stale>aborted", "stale>none",
+        "stale>none"};
 
     expect_row("coalesce((SELECT t.finish(@, l.id, l.worker_id + 1) FROM (SELECT "
                "(t.lease(@)).*) l WHERE l.id > 0), 'stale')",
@@ -254,9 +272,10 @@ Test(matrix, finish_by_another_worker)
 Test(matrix, finish_under_another_lease)
 {
     static const char *const expected[STATES] = {
-        "stale>todo",    "stale>todo",      "stale>todo",   "stale>doing",
-        "stale>doing",   "stale>succeeded", "stale>failed", "stale>cancelled",
-        "stale>aborted", "stale>none",      "stale>none"};
+        "stale>todo",   "stale>todo",      "stale>todo",    "stale>todo",
+        "stale>todo",   "stale>doing",     "stale>doing",   "stale>succeeded",
+        "stale>failed", "stale>cancelled", "stale>aborted", "stale>none",
+        "stale>none"};
 
     expect_row("coalesce((SELECT t.finish(@, l.id - 1, l.worker_id) FROM (SELECT "
                "(t.lease(@)).*) l WHERE l.id > 0), 'stale')",
@@ -266,9 +285,10 @@ Test(matrix, finish_under_another_lease)
 Test(matrix, give_back_after_the_last_attempt)
 {
     static const char *const expected[STATES] = {
-        "stale>todo",           "stale>todo",      "stale>todo",   "failed>failed",
-        "failed/failed>failed", "stale>succeeded", "stale>failed", "stale>cancelled",
-        "stale>aborted",        "stale>none",      "stale>none"};
+        "stale>todo",   "stale>todo",      "stale>todo",           "stale>todo",
+        "stale>todo",   "failed>failed",   "failed/failed>failed", "stale>succeeded",
+        "stale>failed", "stale>cancelled", "stale>aborted",        "stale>none",
+        "stale>none"};
 
     expect_row("coalesce(t.back_mine(@, 'retry'), 'stale')", expected);
 }
@@ -276,6 +296,8 @@ Test(matrix, give_back_after_the_last_attempt)
 Test(matrix, give_back_at_shutdown)
 {
     static const char *const expected[STATES] = {"stale>todo",
+                                                 "stale>todo",
+                                                 "stale>todo",
                                                  "stale>todo",
                                                  "stale>todo",
                                                  "todo>todo",
@@ -295,6 +317,8 @@ Test(matrix, give_back_after_it_took_too_long)
     static const char *const expected[STATES] = {"stale>todo",
                                                  "stale>todo",
                                                  "stale>todo",
+                                                 "stale>todo",
+                                                 "stale>todo",
                                                  "failed>failed",
                                                  "aborted/aborted>aborted",
                                                  "stale>succeeded",
@@ -310,6 +334,8 @@ Test(matrix, give_back_after_it_took_too_long)
 Test(matrix, give_back_after_it_took_too_long_and_was_killed)
 {
     static const char *const expected[STATES] = {"stale>todo",
+                                                 "stale>todo",
+                                                 "stale>todo",
                                                  "stale>todo",
                                                  "stale>todo",
                                                  "failed>failed",
@@ -329,6 +355,8 @@ Test(matrix, timeout_of_an_attempt)
     static const char *const expected[STATES] = {"precondition-failed>todo",
                                                  "precondition-failed>todo",
                                                  "precondition-failed>todo",
+                                                 "precondition-failed>todo",
+                                                 "precondition-failed>todo",
                                                  "aborting>doing",
                                                  "aborting>doing",
                                                  "precondition-failed>succeeded",
@@ -345,9 +373,10 @@ Test(matrix, deadline)
 {
     static const char *const expected[STATES] = {
         "cancelled>cancelled", "cancelled>cancelled", "cancelled>cancelled",
-        "aborting>doing",      "aborting>doing",      "nothing>succeeded",
-        "nothing>failed",      "nothing>cancelled",   "nothing>aborted",
-        "nothing>none",        "nothing>none"};
+        "cancelled>cancelled", "cancelled>cancelled", "aborting>doing",
+        "aborting>doing",      "nothing>succeeded",   "nothing>failed",
+        "nothing>cancelled",   "nothing>aborted",     "nothing>none",
+        "nothing>none"};
 
     expect_row("coalesce(t.expire(@), 'nothing')", expected);
 }
@@ -355,6 +384,8 @@ Test(matrix, deadline)
 Test(matrix, give_back_unstarted)
 {
     static const char *const expected[STATES] = {"stale>todo",
+                                                 "stale>todo",
+                                                 "stale>todo",
                                                  "stale>todo",
                                                  "stale>todo",
                                                  "todo>todo",
@@ -372,9 +403,10 @@ Test(matrix, give_back_unstarted)
 Test(matrix, reap_of_a_live_worker)
 {
     static const char *const expected[STATES] = {
-        "nothing>todo",    "nothing>todo",      "nothing>todo",   "nothing>doing",
-        "nothing>doing",   "nothing>succeeded", "nothing>failed", "nothing>cancelled",
-        "nothing>aborted", "nothing>none",      "nothing>none"};
+        "nothing>todo",   "nothing>todo",      "nothing>todo",    "nothing>todo",
+        "nothing>todo",   "nothing>doing",     "nothing>doing",   "nothing>succeeded",
+        "nothing>failed", "nothing>cancelled", "nothing>aborted", "nothing>none",
+        "nothing>none"};
 
     expect_row("coalesce(t.reap(), 'nothing')", expected);
 }
@@ -382,9 +414,10 @@ Test(matrix, reap_of_a_live_worker)
 Test(matrix, reap_of_a_dead_worker)
 {
     static const char *const expected[STATES] = {
-        "nothing>todo",    "nothing>todo",      "nothing>todo",   "failed>failed",
-        "aborted>aborted", "nothing>succeeded", "nothing>failed", "nothing>cancelled",
-        "nothing>aborted", "nothing>none",      "nothing>none"};
+        "nothing>todo",   "nothing>todo",      "nothing>todo",    "nothing>todo",
+        "nothing>todo",   "failed>failed",     "aborted>aborted", "nothing>succeeded",
+        "nothing>failed", "nothing>cancelled", "nothing>aborted", "nothing>none",
+        "nothing>none"};
 
     expect_row("coalesce(t.die(@)::text, '') || coalesce(split_part(t.reap(), ':', 2), "
                "'nothing')",

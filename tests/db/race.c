@@ -4,7 +4,6 @@
  * BELAY_TEST_RACE_SECONDS runs it for longer. */
 #include "db/db.h"
 #include "server/core/buf.h"
-#include "server/core/cleanup.h"
 #include "server/core/clock.h"
 #include "tests/db/jobs.h"
 #include "tests/db/ledger.h"
@@ -62,11 +61,8 @@ static void note(struct actor *a, const char *what, int64_t job, int attempt)
     buf_addf(&a->log, ",('%s',%" PRId64 ",%d)", what, job, attempt);
 }
 
-static bool run(struct actor *a, enum sql sql, int n, const struct db_value *values,
-                struct db_rows *rows)
+static bool judge(struct actor *a, enum err e, const char *what)
 {
-    enum err e = db_exec(a->db, sql, n, values, rows);
-
     atomic_fetch_add(&ops, 1);
     if (e == ERR_OK)
         return true;
@@ -75,9 +71,14 @@ static bool run(struct actor *a, enum sql sql, int n, const struct db_value *val
     else if (e == ERR_CONFLICT)
         atomic_fetch_add(&conflicts, 1);
     else if (atomic_fetch_add(&errors, 1) == 0)
-        snprintf(first_error, sizeof first_error, "%s: %.150s", sql_name(sql),
-                 db_errmsg(a->db));
+        snprintf(first_error, sizeof first_error, "%s: %.150s", what, db_errmsg(a->db));
     return false;
+}
+
+static bool run(struct actor *a, enum sql sql, int n, const struct db_value *values,
+                struct db_rows *rows)
+{
+    return judge(a, db_exec(a->db, sql, n, values, rows), sql_name(sql));
 }
 
 /* -- what a worker does -------------------------------------------------------------- */
@@ -347,6 +348,12 @@ static void ask(struct actor *a)
         insert(a);
 }
 
+/* Pauses, limits, holds. */
+static void meddle(struct actor *a)
+{
+    judge(a, db_run(a->db, "SELECT t.meddle()", NULL), "meddle");
+}
+
 /* What is cancelled at its deadline has ended; what runs is only asked to stop. */
 static void tidy(struct actor *a)
 {
@@ -399,21 +406,10 @@ static void wait_for_the_end(const char *url)
     atomic_store(&stopping, true);
 }
 
-static void load_log(const char *url, struct actor *actors, int n)
-{
-    CLEANUP(buf_release) struct buf sql = BUF_INIT;
-
-    buf_adds(&sql, "INSERT INTO t.log VALUES ('none', 0, 0)");
-    for (int i = 0; i < n; i++) {
-        buf_adds(&sql, actors[i].log.text);
-        buf_release(&actors[i].log);
-    }
-    cluster_psql(url, sql.text);
-}
-
 Test(race, whatever_happens_at_once_each_job_has_one_place_and_one_fate)
 {
-    void (*const acts[])(struct actor *) = {work, work, work, ask, ask, ask, tidy};
+    void (*const acts[])(struct actor *) = {work, work, work, ask,
+                                            ask,  ask,  tidy, meddle};
     enum { ACTORS = sizeof acts / sizeof *acts };
     const char *url = jobs_database(), *seed = getenv("BELAY_TEST_SEED");
     struct actor actors[ACTORS];
@@ -432,7 +428,10 @@ Test(race, whatever_happens_at_once_each_job_has_one_place_and_one_fate)
     for (int i = 0; i < ACTORS; i++)
         pthread_join(actors[i].thread, NULL);
     ledger_open(url);
-    load_log(url, actors, ACTORS);
+    for (int i = 0; i < ACTORS; i++) {
+        ledger_load(url, actors[i].log.text);
+        buf_release(&actors[i].log);
+    }
     cr_expect_eq(deadlocks, 0, "%d deadlocks in %d statements, seed %u", deadlocks, ops,
                  first);
     cr_expect_eq(errors, 0, "%d errors, seed %u; the first: %s", errors, first,
