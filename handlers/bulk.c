@@ -169,6 +169,7 @@ static enum err submit_cancel(struct request *req, const struct bulk *b)
                                                       : db_int(b->grace_seconds),
                                  db_null(),
                                  db_null(),
+                                 db_null(),
                                  db_null()};
         memcpy(v + (size_t)i * (size_t)n, row, sizeof row);
     }

@@ -35,6 +35,8 @@ static enum err read_query_options(struct request *req, struct cancel_options *o
         e = req_query_text(req, "reason", 1024, &opt->reason);
     if (e == ERR_OK)
         e = req_query_text(req, "actor", 255, &opt->actor);
+    if (e == ERR_OK)
+        e = req_query_text(req, "retry", 16, &opt->retry);
     if (e == ERR_OK && only_if != NULL) {
         opt->only_if = status_list(req, only_if);
         if (opt->only_if == NULL)
@@ -55,6 +57,7 @@ static enum err read_body_options(struct request *req, struct cancel_options *op
          GRACE_MAX},
         {"only_if", FIELD_STATUSES, offsetof(struct cancel_options, only_if), 0, 6},
         {"attempt", FIELD_INT, offsetof(struct cancel_options, attempt), 0, ATTEMPT_MAX},
+        {"retry", FIELD_TEXT, offsetof(struct cancel_options, retry), 1, 16},
     };
     struct span body;
     size_t len;
@@ -68,6 +71,23 @@ static enum err read_body_options(struct request *req, struct cancel_options *op
                : e;
 }
 
+static bool wants_requeue(const struct cancel_options *opt)
+{
+    return opt->retry != NULL && strcmp(opt->retry, "requeue") == 0;
+}
+
+/* In the query or in the body: said the same way, because either may have said one half.
+ */
+static enum err check_retry(struct request *req, const struct cancel_options *opt)
+{
+    if (opt->retry != NULL && !wants_requeue(opt) && strcmp(opt->retry, "none") != 0)
+        return req_fail_at(req, ERR_INVALID, "/retry", "must be none or requeue");
+    if (wants_requeue(opt) && (!opt->abort || opt->delete))
+        return req_fail_at(req, ERR_INVALID, "/retry",
+                           "requeue needs abort=true, and cannot stand beside delete");
+    return ERR_OK;
+}
+
 /* -1 stands for "not given", because 0 is a good value for both: a grace of nothing kills
  * at once. */
 static enum err read_options(struct request *req, struct cancel_options *opt)
@@ -75,7 +95,9 @@ static enum err read_options(struct request *req, struct cancel_options *opt)
     *opt = (struct cancel_options){.grace_seconds = -1, .attempt = -1};
     enum err e = read_query_options(req, opt);
 
-    return e == ERR_OK ? read_body_options(req, opt) : e;
+    if (e == ERR_OK)
+        e = read_body_options(req, opt);
+    return e == ERR_OK ? check_retry(req, opt) : e;
 }
 
 /* -- the answer ---------------------------------------------------------------------- */
@@ -173,5 +195,6 @@ enum err cancel_job(struct request *req)
     v[7] = db_text(opt.only_if);
     v[8] = opt.attempt < 0 ? db_null() : db_int(opt.attempt);
     v[9] = db_text(if_match(req));
+    v[10] = wants_requeue(&opt) ? db_text("{\"retry\":\"requeue\"}") : db_null();
     return submit(req, LANE_CONTROL, SQL_job_cancel, 1, v, reply_cancel);
 }

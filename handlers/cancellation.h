@@ -23,6 +23,7 @@ enum {
 struct cancel_options {
     bool abort, delete;
     const char *reason, *actor, *only_if; /* only_if: an array literal */
+    const char *retry;                    /* "none", "requeue"; NULL: not given */
     int64_t grace_seconds, attempt;       /* < 0: not given */
 };
 

@@ -66,6 +66,16 @@ static bool is_terminal(const char *status)
     return strcmp(status, "todo") != 0 && strcmp(status, "doing") != 0;
 }
 
+/* Whether this is the end that the request waits for. The attempt that a cancel has
+ * stopped may be over while its job waits to start again. */
+static bool is_over(const struct waiter *waiter, const struct db_rows *rows)
+{
+    if (rows->count == 0 || is_terminal(row_text(rows, 0, 2)))
+        return true;
+    return strcmp(req_operation(waiter->req), "cancelJob") == 0 &&
+           strcmp(row_text(rows, 0, 4), "requeued") == 0;
+}
+
 static void arm(struct waiter *waiter);
 
 /* On the HTTP thread. An error of the database does not end the wait: the next look may
@@ -77,9 +87,7 @@ static void on_status(void *arg, const struct db_rows *rows, enum err why,
 
     (void)message;
     waiter->asking = false;
-    bool ended =
-        waiter->ended ||
-        (why == ERR_OK && (rows->count == 0 || is_terminal(row_text(rows, 0, 2))));
+    bool ended = waiter->ended || (why == ERR_OK && is_over(waiter, rows));
     if (ended || clock_ms() >= waiter->end_ms || req_is_gone(waiter->req) ||
         atomic_load(&req_app(waiter->req)->waiters->released))
         settle(waiter);

@@ -13,7 +13,7 @@ enum { EXPIRE_MOST = 100, REASON_BYTES = 64 };
 /* -- timeouts ------------------------------------------------------------------------ */
 
 /* The parameters of job_cancel.sql, and the columns of its answer that are read. */
-enum { CANCEL_PARAMS = 10, CANCELLED_ORD = 0, CANCELLED_RESULT = 1 };
+enum { CANCEL_PARAMS = 11, CANCELLED_ORD = 0, CANCELLED_RESULT = 1 };
 
 /* An abort of this attempt, while it runs, and of nothing else. */
 static void put_late(const struct timeouts_late *late, const char *reason,
@@ -29,6 +29,7 @@ static void put_late(const struct timeouts_late *late, const char *reason,
         db_null(),
         db_text("{doing}"),
         db_int(late->attempt),
+        db_null(),
         db_null(),
     };
 

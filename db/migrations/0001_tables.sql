@@ -110,6 +110,7 @@ CREATE TABLE belay.cancellations (
   message text,
   requests int NOT NULL DEFAULT 1, -- how often it was asked for while it was open
   compensation_job_id bigint,      -- the job that on_cancel asked for
+  requeue boolean NOT NULL DEFAULT false, -- it waits to start again when it has stopped
   PRIMARY KEY (job_id, n)
 );
 CREATE INDEX cancellations_open ON belay.cancellations (worker_id) WHERE stopped_at IS NULL;

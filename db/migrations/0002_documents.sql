@@ -146,7 +146,8 @@ CREATE FUNCTION belay.cancellation_text(c belay.cancellations) RETURNS text LANG
     ',"grace_seconds":', coalesce(c.grace_seconds::text, 'null'),
     ',"force_at":', coalesce('"' || belay.time_text(c.force_at) || '"', 'null'),
     ',"delete_requested":', c.delete_requested::text, ',"abort":', c.abort::text,
-    ',"compensation_job_id":', coalesce(c.compensation_job_id::text, 'null'), '}')
+    ',"compensation_job_id":', coalesce(c.compensation_job_id::text, 'null'),
+    ',"retry":"', CASE WHEN c.requeue THEN 'requeue' ELSE 'none' END, '"}')
 $$;
 
 -- What the rows of a job tell of its life: the present attempt, and where it began. These rows can go; whoever removes or

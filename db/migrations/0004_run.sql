@@ -226,6 +226,7 @@ DECLARE
   gone bigint[]; -- of these, those that leave nothing
   locks text[];
   holders bigint[];
+  again bigint[]; -- asked to stop, and to start again
   told_at timestamptz; -- one for all that is told here, so that the order of what happened is kept
 BEGIN
   SELECT x.locks, x.ids INTO locks, holders FROM belay.locks_of(p_ids) x;
@@ -244,6 +245,8 @@ BEGIN
   END IF;
 
   told_at := clock_timestamp();
+  again := belay.requeue_aborted(p_ids, p_leases, p_workers, p_statuses, p_started_us, p_messages, p_killed, p_delivered_us,
+                                 p_acknowledged_us, told_at);
   WITH d AS MATERIALIZED (
     SELECT * FROM unnest(p_ids, p_leases, p_workers, p_attempts, p_statuses, p_results, p_errors, p_started_us,
                          p_finished_us, p_messages, p_killed, p_delivered_us, p_acknowledged_us)
@@ -292,11 +295,14 @@ BEGIN
       FROM unnest(res) r WHERE r.is_new AND r.outcome IS NOT NULL;
     END IF;
     PERFORM belay.leave_nothing(gone);
-    IF locks IS NOT NULL THEN
-      PERFORM belay.release(array_agg(x.l), array_agg(x.i)) FROM unnest(locks, holders) x (l, i) WHERE x.i = ANY (ended);
-    END IF;
   END IF;
-  RETURN QUERY SELECT r.ord, r.id, r.taken, r.status, r.outcome FROM unnest(res) r;
+  IF locks IS NOT NULL AND ended || again <> '{}' THEN
+    PERFORM belay.release(array_agg(x.l), array_agg(CASE WHEN x.i = ANY (ended) THEN x.i END))
+    FROM unnest(locks, holders) x (l, i) WHERE x.i = ANY (ended || again);
+  END IF;
+  RETURN QUERY SELECT r.ord, r.id, r.taken OR r.id = ANY (again), CASE WHEN r.id = ANY (again) THEN 'todo' ELSE r.status END,
+                      CASE WHEN r.id = ANY (again) THEN 'requeued' ELSE r.outcome END
+               FROM unnest(res) r;
 END $$;
 
 -- Ends one job that has left its lease. The caller hands its lock on.
@@ -357,7 +363,7 @@ END $$;
 
 -- What workers give back: 'retry' (failed, try again while attempts are left), 'timeout' and 'killed' (the same, because it
 -- took too long: it obeyed, or did not), 'shutdown' (started, does not count), 'unstarted' (never started). An open receipt
--- ends the job instead: an abort means no retry. That of a timeout is nobody's wish, and is only closed. A delay below 0: the
+-- ends the job instead: an abort means no retry. That of a timeout is nobody's wish, and is only closed, and so is one that wants the job back. A delay below 0: the
 -- strategy does not try such a failure again.
 CREATE FUNCTION belay.give_back(
   p_ids bigint[], p_leases bigint[], p_workers bigint[], p_attempts int[], p_kinds text[], p_delay_ms bigint[],
@@ -368,6 +374,7 @@ DECLARE
   x record;
   j belay.jobs;
   cause text; -- of its open receipt
+  requeue boolean; -- which wants it back
   counts boolean;
   run_at timestamptz;
   locks text[] := '{}';
@@ -387,20 +394,27 @@ BEGIN
     END IF;
     taken := true;
     SELECT * INTO j FROM belay.jobs WHERE jobs.id = x.id;
-    cause := (SELECT c.cause FROM belay.cancellations c WHERE c.job_id = x.id AND c.stopped_at IS NULL);
+    SELECT c.cause, c.requeue INTO cause, requeue
+    FROM belay.cancellations c WHERE c.job_id = x.id AND c.stopped_at IS NULL;
+    requeue := coalesce(requeue, false);
     counts := x.kind IN ('retry', 'timeout', 'killed');
     IF cause IS NOT NULL THEN
       outcome := CASE x.kind WHEN 'retry' THEN 'failed' WHEN 'unstarted' THEN 'cancelled' WHEN 'killed' THEN 'killed'
                              ELSE 'aborted' END;
     END IF;
-    IF cause <> 'timeout' THEN
+    IF requeue THEN
+      outcome := 'requeued';
+      x.delay := 0;
+    END IF;
+    IF cause <> 'timeout' AND NOT requeue THEN
       status := CASE outcome WHEN 'killed' THEN 'aborted' ELSE outcome END;
       PERFORM belay.end_one(x.id, x.worker,
                             CASE x.kind WHEN 'unstarted' THEN j.attempts ELSE j.attempts + 1 END,
                             CASE x.kind WHEN 'retry' THEN 3 WHEN 'unstarted' THEN 4 ELSE 5 END, outcome,
                             CASE WHEN x.kind <> 'unstarted' THEN x.at END,
                             CASE x.kind WHEN 'retry' THEN x.error END, x.message);
-    ELSIF counts AND (x.delay < 0 OR j.attempts + 1 - j.uncounted - j.attempts_base >= j.max_attempts) THEN
+    ELSIF counts AND NOT requeue
+          AND (x.delay < 0 OR j.attempts + 1 - j.uncounted - j.attempts_base >= j.max_attempts) THEN
       status := 'failed';
       PERFORM belay.end_one(x.id, x.worker, j.attempts + 1, 3, outcome, x.at, x.error, x.message);
     ELSE
@@ -432,20 +446,25 @@ CREATE FUNCTION belay.rescue_one(j belay.jobs, l belay.leases, p_ambiguous boole
 DECLARE
   died CONSTANT json := '{"kind":"worker_died","message":"the worker is gone; its lease ran out"}';
   counts boolean := NOT p_ambiguous OR j.uncounted >= 3;
-  cause text := (SELECT c.cause FROM belay.cancellations c WHERE c.job_id = j.id AND c.stopped_at IS NULL);
+  cause text;
+  requeue boolean;
 BEGIN
-  IF cause <> 'timeout' THEN
+  SELECT c.cause, c.requeue INTO cause, requeue
+  FROM belay.cancellations c WHERE c.job_id = j.id AND c.stopped_at IS NULL;
+  requeue := coalesce(requeue, false);
+  IF cause <> 'timeout' AND NOT requeue THEN
     PERFORM belay.end_one(j.id, l.worker_id, j.attempts + 1, 5, 'worker_lost', l.at, died, NULL, true);
     RETURN 'aborted';
   END IF;
-  IF counts AND (j.attempts + 1 - j.uncounted - j.attempts_base >= j.max_attempts
+  IF counts AND NOT requeue
+     AND (j.attempts + 1 - j.uncounted - j.attempts_base >= j.max_attempts
                  OR coalesce(json_typeof(j.options #> '{retry,on}') = 'array'
                             AND NOT (j.options #> '{retry,on}')::jsonb ? 'worker_died', false)) THEN
     PERFORM belay.end_one(j.id, l.worker_id, j.attempts + 1, 3, 'worker_lost', l.at, died, NULL, true);
     RETURN 'failed';
   END IF;
   IF cause IS NOT NULL THEN
-    PERFORM belay.close_receipts(ARRAY[j.id], ARRAY['worker_lost'], ARRAY[NULL::text], ARRAY[NULL::bigint],
+    PERFORM belay.close_receipts(ARRAY[j.id], ARRAY[CASE WHEN requeue THEN 'requeued' ELSE 'worker_lost' END], ARRAY[NULL::text], ARRAY[NULL::bigint],
                                  ARRAY[NULL::bigint]);
   END IF;
   PERFORM belay.requeue_one(j, counts, true, j.scheduled_at);

@@ -134,7 +134,8 @@ END $$;
 
 -- A doing job whose lease is held: asked to stop, once. A stronger call makes the same receipt stronger.
 CREATE FUNCTION belay.abort_doing(p_id bigint, p_attempt int, p_lease bigint, p_worker bigint, p_delete boolean,
-                                  p_reason text, p_actor text, p_cause text, p_grace int)
+                                  p_reason text, p_actor text, p_cause text, p_grace int,
+                                  p_requeue boolean DEFAULT false)
 RETURNS belay.cancellations LANGUAGE plpgsql AS $$
 DECLARE
   c belay.cancellations;
@@ -145,14 +146,16 @@ BEGIN
       actor = CASE x.cause WHEN 'timeout' THEN p_actor ELSE x.actor END,
       delete_requested = x.delete_requested OR p_delete,
       requests = x.requests + 1,
+      requeue = CASE WHEN p_cause = 'timeout' THEN x.requeue WHEN x.cause = 'timeout' THEN p_requeue
+                     ELSE x.requeue AND p_requeue END,
       grace_seconds = least(x.grace_seconds, p_grace),
       force_at = least(x.force_at, clock_timestamp() + p_grace * interval '1 second')
   WHERE x.job_id = p_id AND x.stopped_at IS NULL RETURNING * INTO c;
   IF NOT FOUND THEN
     INSERT INTO belay.cancellations (job_id, n, attempt, worker_id, lease_id, cause, reason, actor, abort,
-                                     delete_requested, grace_seconds, force_at)
+                                     delete_requested, grace_seconds, force_at, requeue)
     VALUES (p_id, belay.next_receipt(p_id), p_attempt, p_worker, p_lease, p_cause, p_reason, p_actor, true, p_delete,
-            p_grace, clock_timestamp() + p_grace * interval '1 second')
+            p_grace, clock_timestamp() + p_grace * interval '1 second', p_requeue)
     RETURNING * INTO c;
   END IF;
   PERFORM pg_notify('belay_abort', p_worker::text);
@@ -189,11 +192,12 @@ END $$;
 -- One cancel, decided by the place that is held. cancellation.md's table is this function.
 CREATE FUNCTION belay.cancel_one(
   p_id bigint, p_abort boolean, p_delete boolean, p_reason text, p_actor text, p_cause text, p_grace int,
-  p_only_if text[], p_attempt int, p_if_match text) RETURNS belay.answer LANGUAGE plpgsql AS $$
+  p_only_if text[], p_attempt int, p_if_match text, p_more json DEFAULT NULL) RETURNS belay.answer LANGUAGE plpgsql AS $$
 DECLARE
   a belay.answer;
   h record;
   c belay.cancellations;
+  requeue boolean := coalesce(p_more ->> 'retry' = 'requeue', false);
 BEGIN
   SELECT * INTO h FROM belay.look_at(p_id, p_if_match IS NOT NULL);
   IF h.status IS NULL THEN
@@ -202,6 +206,9 @@ BEGIN
   END IF;
   IF NOT h.status = ANY (p_only_if) OR h.attempt <> p_attempt OR (p_if_match <> '*' AND h.etag <> ALL (string_to_array(p_if_match, ','))) THEN
     a.result := 'precondition-failed';
+  ELSIF h.status = 'todo' AND requeue THEN
+    a.result := 'already_todo';
+    c := belay.last_receipt(p_id);
   ELSIF h.status = 'todo' THEN
     a.result := 'cancelled';
     c := belay.cancel_todo(p_id, p_abort, p_delete, p_reason, p_actor, p_cause);
@@ -209,7 +216,8 @@ BEGIN
     a.result := 'job-running';
   ELSIF h.status = 'doing' THEN
     a.result := 'aborting';
-    c := belay.abort_doing(p_id, h.attempt, h.lease_id, h.worker_id, p_delete, p_reason, p_actor, p_cause, p_grace);
+    c := belay.abort_doing(p_id, h.attempt, h.lease_id, h.worker_id, p_delete, p_reason, p_actor, p_cause, p_grace,
+                           requeue);
   ELSIF h.status IN ('succeeded', 'failed') THEN
     a.result := 'job-finished';
     c := belay.last_receipt(p_id);
@@ -245,7 +253,7 @@ BEGIN
   k AS MATERIALIZED ( -- the receipt as a whole row, so that the answer need not be joined with what was inserted
     SELECT g.*, ROW(g.id, coalesce((SELECT max(x.n) FROM belay.cancellations x WHERE x.job_id = g.id), 0) + 1, NULL, NULL,
                     NULL, g.cause, g.reason, g.actor, g.abort, false, NULL, g.now, NULL, NULL, NULL, g.now, 'cancelled',
-                    NULL, 1, NULL)::belay.cancellations AS receipt FROM g),
+                    NULL, 1, NULL, false)::belay.cancellations AS receipt FROM g),
   c AS (INSERT INTO belay.cancellations SELECT (k.receipt).* FROM k),
   t AS (SELECT k.ord, k.receipt, q.name AS queue,
                belay.job_text(k.id, q.name, t.name, k.priority, k.args, 'cancelled', k.attempts, k.max_attempts, NULL,
@@ -271,7 +279,8 @@ BEGIN
     SELECT d.ord, j.*, l.at, l.worker_id, w.name AS worker,
            ROW(d.id, coalesce((SELECT max(x.n) FROM belay.cancellations x WHERE x.job_id = d.id), 0) + 1, j.attempts + 1,
                l.worker_id, l.id, d.cause, d.reason, d.actor, true, false, d.grace, clock_timestamp(), NULL, NULL,
-               clock_timestamp() + d.grace * interval '1 second', NULL, NULL, NULL, 1, NULL)::belay.cancellations AS receipt
+               clock_timestamp() + d.grace * interval '1 second', NULL, NULL, NULL, 1, NULL,
+               false)::belay.cancellations AS receipt
     FROM d
     CROSS JOIN LATERAL (SELECT * FROM belay.lease_of(d.id) OFFSET 0) l
     CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = d.id OFFSET 0) j
@@ -328,7 +337,8 @@ END $$;
 
 CREATE FUNCTION belay.cancel_jobs(
   p_ids bigint[], p_abort boolean[], p_delete boolean[], p_reason text[], p_actor text[], p_cause text[],
-  p_grace int[], p_only_if text[], p_attempt int[], p_if_match text[]) RETURNS SETOF belay.answer LANGUAGE plpgsql AS $$
+  p_grace int[], p_only_if text[], p_attempt int[], p_if_match text[], p_more json[] DEFAULT NULL)
+RETURNS SETOF belay.answer LANGUAGE plpgsql AS $$
 DECLARE
   a belay.answer;
   x record;
@@ -340,7 +350,7 @@ DECLARE
   held boolean := false;
 BEGIN
   IF cardinality(p_ids) = 1 AND NOT p_delete[1] AND p_only_if[1] IS NULL AND p_attempt[1] IS NULL
-     AND p_if_match[1] IS NULL THEN
+     AND p_if_match[1] IS NULL AND p_more[1] IS NULL THEN
     a := belay.cancel_plain(p_ids[1], p_abort[1], p_reason[1], p_actor[1], p_cause[1], p_grace[1]);
     IF a.result IS NOT NULL THEN
       a.ord := 1;
@@ -351,9 +361,9 @@ BEGIN
   SELECT y.locks, y.ids, y.known INTO locks, holders, known FROM belay.all_locks_of(p_ids) y;
   SELECT array_agg(y.ord::int) AS ords, array_agg(y.id) AS ids, array_agg(y.abort) AS abort, array_agg(y.reason) AS reason,
          array_agg(y.actor) AS actor, array_agg(y.cause) AS cause, array_agg(y.grace) AS grace INTO x
-  FROM unnest(p_ids, p_abort, p_delete, p_reason, p_actor, p_cause, p_grace, p_only_if, p_attempt, p_if_match)
-       WITH ORDINALITY y (id, abort, del, reason, actor, cause, grace, only_if, attempt, if_match, ord)
-  WHERE NOT y.del AND y.only_if IS NULL AND y.attempt IS NULL AND y.if_match IS NULL;
+  FROM unnest(p_ids, p_abort, p_delete, p_reason, p_actor, p_cause, p_grace, p_only_if, p_attempt, p_if_match, p_more)
+       WITH ORDINALITY y (id, abort, del, reason, actor, cause, grace, only_if, attempt, if_match, more, ord)
+  WHERE NOT y.del AND y.only_if IS NULL AND y.attempt IS NULL AND y.if_match IS NULL AND y.more IS NULL;
   IF cardinality(p_ids) > 1 AND x.ords IS NOT NULL THEN
     held := cardinality(x.ords) < cardinality(p_ids);
     IF held THEN
@@ -382,12 +392,12 @@ BEGIN
     END LOOP;
   END IF;
   FOR x IN SELECT * FROM unnest(p_ids, p_abort, p_delete, p_reason, p_actor, p_cause, p_grace, p_only_if, p_attempt,
-                                p_if_match)
-           WITH ORDINALITY y (id, abort, del, reason, actor, cause, grace, only_if, attempt, if_match, ord)
+                                p_if_match, p_more)
+           WITH ORDINALITY y (id, abort, del, reason, actor, cause, grace, only_if, attempt, if_match, more, ord)
            WHERE NOT y.ord = ANY (done) ORDER BY y.id, y.ord LOOP
     IF x.id = ANY (known) THEN
       a := belay.cancel_one(x.id, x.abort, x.del, x.reason, x.actor, x.cause, x.grace, x.only_if::text[], x.attempt,
-                            x.if_match);
+                            x.if_match, x.more);
     ELSE
       a := NULL;
       a.result := 'job-not-found';
@@ -537,21 +547,25 @@ END $$;
 
 -- Public: cancel in the caller's own transaction, with the rights of the schema's owner. docs/sql.md is its page.
 CREATE FUNCTION belay.cancel(job_id bigint, abort boolean DEFAULT false, delete boolean DEFAULT false,
-                             reason text DEFAULT NULL, actor text DEFAULT NULL, grace_seconds int DEFAULT NULL)
+                             reason text DEFAULT NULL, actor text DEFAULT NULL, grace_seconds int DEFAULT NULL,
+                             retry text DEFAULT 'none')
 RETURNS json LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   a belay.answer;
   problem text := CASE
     WHEN length(reason) > 1024 THEN 'reason must have at most 1024 characters'
     WHEN length(actor) > 255 THEN 'actor must have at most 255 characters'
-    WHEN grace_seconds NOT BETWEEN 0 AND 3600 THEN 'grace_seconds must be from 0 to 3600' END;
+    WHEN grace_seconds NOT BETWEEN 0 AND 3600 THEN 'grace_seconds must be from 0 to 3600'
+    WHEN retry NOT IN ('none', 'requeue') THEN 'retry must be none or requeue'
+    WHEN retry = 'requeue' AND (abort IS NOT TRUE OR delete) THEN 'retry => requeue needs abort, and no delete' END;
 BEGIN
   IF problem IS NOT NULL THEN
     RAISE EXCEPTION '%', problem USING ERRCODE = 'invalid_parameter_value';
   END IF;
   SELECT * INTO a FROM belay.cancel_jobs(
     ARRAY[job_id], ARRAY[coalesce(abort, false)], ARRAY[coalesce(delete, false)], ARRAY[reason], ARRAY[actor],
-    ARRAY['user'::text], ARRAY[grace_seconds], ARRAY[NULL::text], ARRAY[NULL::int], ARRAY[NULL::text]);
+    ARRAY['user'::text], ARRAY[grace_seconds], ARRAY[NULL::text], ARRAY[NULL::int], ARRAY[NULL::text],
+    ARRAY[CASE WHEN retry = 'requeue' THEN json '{"retry":"requeue"}' END]);
   RETURN concat('{"result":"', a.result, '","job":', coalesce(a.job, 'null'), ',"cancellation":',
                 coalesce(a.cancellation, 'null'), '}')::json;
 END $$;

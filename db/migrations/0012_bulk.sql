@@ -204,7 +204,7 @@ BEGIN
     SET cause = CASE c.cause WHEN 'timeout' THEN 'user' ELSE c.cause END,
         reason = CASE c.cause WHEN 'timeout' THEN o.reason ELSE c.reason END,
         actor = CASE c.cause WHEN 'timeout' THEN o.actor ELSE c.actor END,
-        delete_requested = c.delete_requested OR o.delete_requested, requests = c.requests + 1,
+        delete_requested = c.delete_requested OR o.delete_requested, requests = c.requests + 1, requeue = false,
         grace_seconds = least(c.grace_seconds, o.grace_seconds),
         force_at = least(c.force_at, clock_timestamp() + o.grace_seconds * interval '1 second')
     FROM m WHERE m.asked AND c.job_id = m.id AND c.stopped_at IS NULL AND (o.passes = 0 OR c.cause = 'timeout')

@@ -29,3 +29,36 @@ BEGIN
   END LOOP;
   RETURN NULL;
 END $$;
+
+-- Of the jobs that a worker says have ended: those that were asked to stop and to start again go back. Each counts as an attempt,
+-- whatever is left of max_attempts. One that has succeeded has succeeded. The caller holds the leases, and looks at the locks.
+CREATE FUNCTION belay.requeue_aborted(
+  p_ids bigint[], p_leases bigint[], p_workers bigint[], p_statuses text[], p_started_us bigint[], p_messages text[],
+  p_killed boolean[], p_delivered_us bigint[], p_acknowledged_us bigint[], p_told_at timestamptz)
+RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+  again bigint[] := '{}';
+  j belay.jobs;
+  x record;
+BEGIN
+  FOR x IN SELECT d.*, l.at, c.n
+           FROM unnest(p_ids, p_leases, p_workers, p_statuses, p_started_us, p_messages, p_killed, p_delivered_us,
+                       p_acknowledged_us) d (id, lease, worker, status, started_us, message, killed, delivered_us, acknowledged_us)
+           CROSS JOIN LATERAL (SELECT l.at FROM belay.leases l WHERE l.id = d.lease AND l.worker_id = d.worker OFFSET 0) l
+           CROSS JOIN LATERAL (SELECT c.n FROM belay.cancellations c
+                               WHERE c.job_id = d.id AND c.stopped_at IS NULL AND c.requeue OFFSET 0) c
+           WHERE d.status IN ('aborted', 'failed') LOOP
+    IF NOT belay.leave_lease(x.lease, x.id) THEN
+      CONTINUE;
+    END IF;
+    SELECT * INTO j FROM belay.jobs WHERE jobs.id = x.id;
+    PERFORM belay.close_receipts(ARRAY[x.id], ARRAY['requeued'], ARRAY[x.message], ARRAY[x.delivered_us],
+                                 ARRAY[x.acknowledged_us], p_told_at),
+            belay.requeue_one(j, true, true, NULL),
+            belay.keep_attempt(x.id, j.attempts + 1, x.at + x.started_us * interval '1 microsecond', x.worker, 'retried',
+              json_build_object('cancellation', x.n, 'kind', CASE WHEN x.killed THEN 'killed' ELSE x.status END,
+                                'message', x.message, 'next_at', belay.time_text(p_told_at)));
+    again := again || x.id;
+  END LOOP;
+  RETURN again;
+END $$;

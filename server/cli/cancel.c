@@ -23,6 +23,8 @@ static const char wait_help[] = "wait until it has stopped, at most the minute t
 static const struct verb_option cancel_options[] = {
     ABORT_OPTIONS,
     {"delete", NULL, "and remove it", OPTION_YES, "delete"},
+    {"requeue", NULL, "with --abort: it starts again when it has stopped", OPTION_YES,
+     NULL},
     {"attempt", "N", "only if this attempt is the current one", OPTION_INT, "attempt"},
     {"only-if", "STATUS", "only if that is its status; may be given more than once",
      OPTION_LIST, "only_if"},
@@ -41,6 +43,8 @@ static const char *words_of(const char *result)
         {"completed", "it had succeeded before it could be stopped"},
         {"failed", "it failed after it was asked to stop; it is not "
                    "tried again"},
+        {"requeued", "stopped; it waits to start again"},
+        {"already_todo", "does not run; it waits to start"},
         {"worker_lost", "its worker was lost; it is aborted"},
         {"already_cancelled", "had been cancelled already"},
         {"already_aborted", "had been aborted already"},
@@ -98,6 +102,8 @@ static int run_cancel(const struct call *call)
     struct buf members = BUF_INIT, body = BUF_INIT;
 
     call_body(call, &members);
+    if (call_has(call, "requeue"))
+        buf_adds(&members, ",\"retry\":\"requeue\"");
     buf_addf(&body, "{%s}", members.len > 0 ? members.text + 1 : "");
     int code =
         client_ask_job(call, "/cancel",
@@ -131,7 +137,8 @@ const struct verb verb_cancel = {
                 "  belay cancel 33 --abort --wait 10\n"
                 "  belay cancel 33 --abort --reason 'wrong input "
                 "file' --actor ada\n"
-                "  belay cancel 33 --abort --grace 5 --delete\n",
+                "  belay cancel 33 --abort --grace 5 --delete\n"
+                "  belay cancel 33 --abort --requeue\n",
     .least_words = 1,
     .most_words = 1,
     .is_client = true,

@@ -274,24 +274,26 @@ static void note_answers(struct actor *a, const struct db_rows *rows, const int6
 
 static void cancel(struct actor *a)
 {
-    struct db_value values[BATCH_MAX * 10], *v = values;
+    struct db_value values[BATCH_MAX * 11], *v = values;
     int64_t ids[BATCH_MAX];
     struct db_rows rows;
     int n = 1 + any(a, BATCH_MAX);
 
-    for (int i = 0; i < n; i++, v += 10) {
+    for (int i = 0; i < n; i++, v += 11) {
         ids[i] = any_id(a);
-        const struct db_value row[10] = {db_int(ids[i]),
-                                         db_int(any(a, 2)),
-                                         db_int(any(a, 8) == 0),
-                                         db_null(),
-                                         db_text("ann"),
-                                         db_text("user"),
-                                         db_null(),
-                                         any(a, 5) == 0 ? db_text("{todo,doing}")
-                                                        : db_null(),
-                                         db_null(),
-                                         db_null()};
+        bool again = any(a, 6) == 0;
+        const struct db_value row[11] = {
+            db_int(ids[i]),
+            db_int(again || any(a, 2)),
+            db_int(!again && any(a, 8) == 0),
+            db_null(),
+            db_text("ann"),
+            db_text("user"),
+            db_null(),
+            any(a, 5) == 0 ? db_text("{todo,doing}") : db_null(),
+            db_null(),
+            db_null(),
+            again ? db_text("{\"retry\":\"requeue\"}") : db_null()};
         memcpy(v, row, sizeof row);
     }
     if (!run(a, SQL_job_cancel, n, values, &rows))

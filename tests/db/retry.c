@@ -132,3 +132,74 @@ Test(retry, a_lost_worker_is_a_failure_like_any_other)
     jobs_expect(url, "SELECT t.reap()", "1:failed 2:todo 3:todo");
     jobs_check(url);
 }
+
+/* -- aborts that want the job back --------------------------------------------------- */
+
+static const char requeue[] =
+    "CREATE FUNCTION t.requeue(job bigint) RETURNS text LANGUAGE sql AS $$"
+    " SELECT result FROM belay.cancel_jobs(ARRAY[job], '{true}', '{false}', '{NULL}', "
+    "'{ann}', '{user}', '{NULL}', '{NULL}', '{NULL}', '{NULL}', "
+    "ARRAY['{\"retry\":\"requeue\"}'::json]) $$;";
+
+static const char *requeue_database(void)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, requeue);
+    return url;
+}
+
+Test(retry, a_job_that_was_to_start_again_waits_when_it_has_stopped)
+{
+    const char *url = requeue_database();
+
+    cluster_psql(url, "SELECT t.make('doing', 1, 'l'), t.make('doing'), t.make('doing')");
+    jobs_expect(url, "SELECT t.requeue(1), t.requeue(2), t.requeue(3)",
+                "aborting|aborting|aborting");
+    jobs_expect(url, "SELECT t.finish_mine(1, 'aborted'), t.finish_mine(2, 'failed')",
+                "todo/requeued|todo/requeued");
+    jobs_expect(url, "SELECT t.finish_mine(3)", "succeeded/completed");
+    jobs_expect(url, "SELECT t.place(1), t.receipts(1), t.events(1)",
+                "ready|1:requeued|deferred started abort_requested retried");
+    jobs_expect(url, "SELECT t.requeue(1), t.requeue(3)", "already_todo|job-finished");
+    jobs_expect(url,
+                "SELECT id, attempt, counted FROM belay.claim(t.worker(), 9, 9, NULL, "
+                "NULL) ORDER BY id",
+                "1|2|2\n2|2|2");
+    jobs_check(url);
+}
+
+Test(retry, what_is_given_back_after_such_an_abort_goes_back)
+{
+    const char *url = requeue_database();
+
+    cluster_psql(url, "SELECT t.make('doing') FROM generate_series(1, 5)");
+    cluster_psql(url, "SELECT t.requeue(i) FROM generate_series(1, 5) i");
+    jobs_expect(url,
+                "SELECT t.back_mine(1, 'retry', 60000), t.back_mine(2, 'killed'), "
+                "t.back_mine(3, 'unstarted'), t.back_mine(4, 'shutdown')",
+                "todo/requeued|todo/requeued|todo/requeued|todo/requeued");
+    cluster_psql(url, "SELECT t.die(5)");
+    jobs_expect(url, "SELECT t.reap()", "5:todo");
+    jobs_expect(url,
+                "SELECT string_agg(t.place(i) || t.receipts(i), ' ' ORDER BY i) FROM "
+                "generate_series(1, 5) i",
+                "ready1:requeued ready1:requeued ready1:requeued ready1:requeued "
+                "ready1:requeued");
+    jobs_check(url);
+}
+
+Test(retry, an_abort_for_good_is_stronger_than_one_that_wants_the_job_back)
+{
+    const char *url = requeue_database();
+
+    cluster_psql(url, "SELECT t.make('doing', 9) FROM generate_series(1, 3)");
+    cluster_psql(url, "SELECT t.requeue(1); SELECT t.cancel(1, true);"
+                      "SELECT t.cancel(2, true); SELECT t.requeue(2);"
+                      "SELECT t.requeue(3); SELECT t.late(3)");
+    jobs_expect(url,
+                "SELECT t.finish_mine(1, 'aborted'), t.finish_mine(2, 'aborted'), "
+                "t.back_mine(3, 'timeout')",
+                "aborted/aborted|aborted/aborted|todo/requeued");
+    jobs_check(url);
+}

@@ -109,3 +109,23 @@ Test(retry, if_match_decides)
     cr_expect_str_eq(reply_header(r, "ETag"), etag);
     expect_status(http(s, "POST", path, text_of("If-Match: %s\r\n", etag), NULL), 200);
 }
+
+Test(retry, an_abort_that_wants_the_job_back_starts_it_again)
+{
+    struct service *s = service_start(cluster_database(), "--concurrency 1");
+    int64_t id = put_sleeper(s);
+    struct reply *r =
+        http_post(s, NULL, "/jobs/%ld/cancel?abort=true&retry=requeue&wait=30", id);
+
+    expect_status(r, 200);
+    expect_text(r, "result", "requeued");
+    expect_text(r, "cancellation.retry", "requeue");
+    wait_until(reply_int(look_at(s, id), "attempt") == 2);
+    r = http_post(s, "{\"abort\":true}", "/jobs/%ld/cancel?wait=30", id);
+    expect_text(r, "result", "aborted");
+    r = http_post(s, NULL, "/jobs/%ld/cancel?retry=requeue", id);
+    expect_status(r, 422);
+    expect_text(r, "errors.0.pointer", "/retry");
+    r = http_post(s, "{\"abort\":true,\"retry\":\"never\"}", "/jobs/%ld/cancel", id);
+    expect_status(r, 422);
+}
