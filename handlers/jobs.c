@@ -1,7 +1,7 @@
 /* createJob and createJobs: /jobs and /jobs/batch. */
 #include "build/gen/operations.h"
-#include "handlers/new_job.h"
-#include "handlers/wait.h"
+#include "handlers/created.h"
+#include "handlers/put.h"
 #include "server/core/cleanup.h"
 
 #include <assert.h>
@@ -25,86 +25,46 @@ enum {
     INSERTED_HAS_DEADLINE
 };
 
-/* One job that cannot be put in keeps the others of its batch out, too, and the answer
- * names the first: so a client can take it away and send the rest again. */
-static void fail_already_enqueued(struct request *req, const struct db_rows *rows)
+static void reply_refused(struct request *req, const struct db_rows *rows)
 {
     int i = 0;
 
     while (i < rows->count - 1 &&
            strcmp(row_text(rows, i, INSERTED_RESULT), "already-enqueued") != 0)
         i++;
-    const char *existing = row_is_null(rows, i, INSERTED_EXISTING)
+    reply_already_enqueued(req,
+                           row_is_null(rows, i, INSERTED_EXISTING)
                                ? "null"
-                               : row_text(rows, i, INSERTED_EXISTING);
-    req_fail_extra(req, req_printf(req, "\"existing_id\":%s", existing));
-    enum err e = rows->count == 1
-                     ? req_fail(req, ERR_ALREADY_ENQUEUED,
-                                "job %s with this queueing lock is waiting", existing)
-                     : req_fail_at(req, ERR_ALREADY_ENQUEUED,
-                                   req_printf(req, "/%d/queueing_lock", i),
-                                   "job %s with this queueing lock is waiting", existing);
-    req_error(req, e);
+                               : row_text(rows, i, INSERTED_EXISTING),
+                           rows->count == 1 ? -1 : i);
 }
 
 /* -- createJob ----------------------------------------------------------------------- */
 
-static void reply_waited(struct request *req, const struct db_rows *rows)
+static void reply_inserted(struct request *req, const struct db_rows *rows)
 {
-    set_etag(req, row_text(rows, 0, 3));
-    req_reply(req, 201, NULL, row_text(rows, 0, 4), (size_t)row_len(rows, 0, 4));
-}
-
-static void look_again(struct request *req, int64_t job_id,
-                       const struct first_answer *first)
-{
-    struct db_value *v = submit_values(req, SQL_job_get, 1);
-
-    v[0] = db_int(job_id);
-    submit_again(req, SQL_job_get, v, reply_waited, first);
-}
-
-/* After the commit. One that is due later is the janitor's business, not the
- * dispatcher's: waking the claims for it would find nothing. */
-static void wake_workers(struct request *req, int n, bool scheduled, bool has_deadline)
-{
-    if (scheduled || has_deadline)
-        node_wake_scheduled(req_app(req)->node);
-    if (!scheduled)
-        node_wake(req_app(req)->node, "", n);
-}
-
-static void reply_created(struct request *req, const struct db_rows *rows)
-{
-    int64_t id = row_int(rows, 0, INSERTED_ID), wait_seconds;
+    bool scheduled = row_bool(rows, 0, INSERTED_SCHEDULED);
 
     if (strcmp(row_text(rows, 0, INSERTED_RESULT), "created") != 0) {
-        fail_already_enqueued(req, rows);
+        reply_refused(req, rows);
         return;
     }
     req_app(req)->counts.enqueued++;
-    wake_workers(req, 1, row_bool(rows, 0, INSERTED_SCHEDULED),
-                 row_bool(rows, 0, INSERTED_HAS_DEADLINE));
-    req_set_header(req, "Location", req_printf(req, "/jobs/%" PRId64, id));
-    /* The 201 is certain from here on; waiting can only make its document newer. */
-    if (req_wait_seconds(req, &wait_seconds) == ERR_OK && wait_seconds > 0) {
-        wait_for_end(req, id, wait_seconds, look_again,
-                     first_answer(req, 201, row_text(rows, 0, INSERTED_ETAG),
-                                  row_text(rows, 0, INSERTED_JOB)));
-        return;
-    }
-    set_etag(req, row_text(rows, 0, INSERTED_ETAG));
-    req_reply(req, 201, NULL, row_text(rows, 0, INSERTED_JOB),
-              (size_t)row_len(rows, 0, INSERTED_JOB));
+    created_wake(req, !scheduled, scheduled || row_bool(rows, 0, INSERTED_HAS_DEADLINE));
+    reply_created(req, 201, row_int(rows, 0, INSERTED_ID),
+                  row_text(rows, 0, INSERTED_ETAG), row_text(rows, 0, INSERTED_JOB));
 }
 
 enum err create_job(struct request *req)
 {
     struct new_job job;
     struct span body;
+    struct put put;
     int64_t wait_seconds;
     enum err e = req_wait_seconds(req, &wait_seconds);
 
+    if (e == ERR_OK)
+        e = put_read_key(req, &put.key);
     if (e == ERR_OK)
         e = fields_check_body(req, JSON_OBJECT, &body);
     if (e == ERR_OK)
@@ -113,7 +73,11 @@ enum err create_job(struct request *req)
         return e;
     struct db_value *v = submit_values(req, SQL_job_insert, 1);
     new_job_put(req, &job, true, v);
-    return submit(req, LANE_WRITE, SQL_job_insert, 1, v, reply_created);
+    put =
+        (struct put){.key = put.key, .n = 1, .rows = v, .on_conflict = &job.on_conflict};
+    return put_is_needed(&put)
+               ? put_submit(req, &put)
+               : submit(req, LANE_WRITE, SQL_job_insert, 1, v, reply_inserted);
 }
 
 /* -- createJobs ---------------------------------------------------------------------- */
@@ -127,7 +91,7 @@ static void reply_batch(struct request *req, const struct db_rows *rows)
 
     for (int i = 0; i < rows->count; i++) {
         if (strcmp(row_text(rows, i, INSERTED_RESULT), "created") != 0) {
-            fail_already_enqueued(req, rows);
+            reply_refused(req, rows);
             return;
         }
     }
@@ -141,8 +105,21 @@ static void reply_batch(struct request *req, const struct db_rows *rows)
     }
     buf_adds(&b, "]}");
     req_app(req)->counts.enqueued += rows->count;
-    wake_workers(req, rows->count, false, in_calendar);
+    created_wake(req, rows->count, in_calendar);
     req_reply_buf(req, 201, &b);
+}
+
+static enum err submit_batch(struct request *req, int n, const struct db_value *v,
+                             const char *const *on_conflict)
+{
+    struct put put = {.n = n, .rows = v, .on_conflict = on_conflict};
+    enum err e = put_read_key(req, &put.key);
+
+    if (e != ERR_OK)
+        return e;
+    return put_is_needed(&put)
+               ? put_submit(req, &put)
+               : submit(req, LANE_WRITE, SQL_job_insert, n, v, reply_batch);
 }
 
 /* All or none, in one statement: a client that is refused mends its body and sends it
@@ -165,6 +142,7 @@ enum err create_jobs(struct request *req)
         return req_fail_at(req, ERR_INVALID, "", "must have 1 to %d jobs, not %d",
                            BATCH_MAX, n);
     struct db_value *v = submit_values(req, SQL_job_insert, n);
+    const char **on_conflict = req_alloc(req, (size_t)n * sizeof *on_conflict);
     int i = 0;
     for (struct json_cursor c = json_members(body.text, body.len);
          json_next(&c, &element); i++) {
@@ -178,10 +156,10 @@ enum err create_jobs(struct request *req)
                              &job);
         if (e == ERR_OK)
             new_job_put(req, &job, false, v + (size_t)i * INSERT_PARAMS);
+        on_conflict[i] = job.on_conflict;
         failed = failed == ERR_OK ? e : failed;
         if (failed != ERR_OK && i > 100)
             break;
     }
-    return failed != ERR_OK ? failed
-                            : submit(req, LANE_WRITE, SQL_job_insert, n, v, reply_batch);
+    return failed != ERR_OK ? failed : submit_batch(req, n, v, on_conflict);
 }

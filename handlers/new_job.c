@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum {
-    FIELDS = 21,
+    FIELDS = 22,
     DELAY_MAX_SECONDS = 315360000,
     TIMEOUT_MAX_SECONDS = 604800,
     RETRY_MAX_BYTES = 4096
@@ -47,6 +47,7 @@ static void job_fields(const struct config *c, struct field fields[FIELDS])
         {"lock_strict", FIELD_BOOL, AT(lock_strict), 0, 0},
         {"queueing_lock", FIELD_TEXT, AT(queueing_lock), 1, 255},
         {"limit_key", FIELD_NAME, AT(limit_key), 1, 128},
+        {"on_conflict", FIELD_TEXT, AT(on_conflict), 1, 20},
         {"timeout_seconds", FIELD_NUMBER, AT(timeout_seconds), 0, TIMEOUT_MAX_SECONDS},
         {"deadline", FIELD_TIME, AT(deadline), 0, 0},
         {"deadline_seconds", FIELD_NUMBER, AT(deadline_seconds), 0, DELAY_MAX_SECONDS},
@@ -147,6 +148,28 @@ static enum err check_retry(struct request *req, const char *where,
     return strategy_check(req, here, j->retry);
 }
 
+/* NULL stands for reject, too: what is asked for most costs nothing. */
+static enum err check_conflict(struct request *req, const char *where,
+                               struct new_job *out)
+{
+    static const char *const known[] = {"reject", "ignore", "replace", "abort_replace"};
+    const char *pointer = req_printf(req, "%s/on_conflict", where);
+    size_t i = 0;
+
+    if (out->on_conflict == NULL)
+        return ERR_OK;
+    while (i < 4 && strcmp(known[i], out->on_conflict) != 0)
+        i++;
+    if (i == 4)
+        return req_fail_at(req, ERR_INVALID, pointer,
+                           "must be reject, ignore, replace or abort_replace");
+    if (out->queueing_lock == NULL)
+        return req_fail_at(req, ERR_INVALID, pointer, "needs a queueing_lock");
+    if (i == 0)
+        out->on_conflict = NULL;
+    return ERR_OK;
+}
+
 enum err new_job_read(struct request *req, const char *where, struct span object,
                       struct new_job *out)
 {
@@ -159,6 +182,8 @@ enum err new_job_read(struct request *req, const char *where, struct span object
     enum err e = fields_read(req, where, object, fields, FIELDS, out);
     if (e == ERR_OK)
         e = check_together(req, where, out);
+    if (e == ERR_OK)
+        e = check_conflict(req, where, out);
     if (e == ERR_OK)
         e = known_task(req, where, out->task, &task);
     if (e == ERR_OK)

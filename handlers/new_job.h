@@ -17,6 +17,7 @@ enum { INSERT_PARAMS = 16 }; /* of job_insert.sql */
 /* A job as the client wrote it. */
 struct new_job {
     const char *task, *queue, *tags, *lock, *queueing_lock, *delete_policy, *limit_key;
+    const char *on_conflict; /* NULL: reject */
     bool lock_strict;
     int64_t priority, max_attempts, scheduled_at, deadline;
     double delay_seconds, timeout_seconds, deadline_seconds;

@@ -8,15 +8,26 @@
 #include "handlers/submit.h"
 
 #include "server/core/cleanup.h"
+#include "server/core/clock.h"
 #include "server/core/log.h"
 
 #include <string.h>
 
+enum {
+    AGAIN_MS = 10, /* until a statement is asked again that said so */
+    AGAIN_FOR_MS = 2000,
+    LOST_MS = 100, /* until one is sent again whose answer was lost */
+    LOST_FOR_MS = 10000,
+};
+
 struct submission {
     struct request *req;
     reply_fn *reply;
-    enum sql sql;
+    struct db_op op;
     const struct first_answer *first; /* NULL: nothing was committed before */
+    bool repeats;                     /* it may be sent more than once */
+    bool lost;                        /* and it was, because an answer did not come */
+    int64_t since_ms;
 };
 
 struct db_value *submit_values(struct request *req, enum sql sql, int n_rows)
@@ -39,11 +50,37 @@ static void reply_first(struct request *req, const struct first_answer *first)
 static void fail(const struct submission *s, enum err why, const char *message)
 {
     if (why == ERR_INTERNAL || why == ERR_INVALID)
-        log_error(sql_name(s->sql), "request=%s failed=%s", req_id(s->req),
+        log_error(sql_name(s->op.sql), "request=%s failed=%s", req_id(s->req),
                   log_quoted(message));
     if (why == ERR_INVALID)
         why = req_fail(s->req, ERR_INVALID, "PostgreSQL refuses it: %s", message);
     req_error(s->req, why);
+}
+
+static void on_repeat(struct request *req, void *arg)
+{
+    struct submission *s = arg;
+    enum err e = db_submit(req_app(req)->lanes, &s->op);
+
+    if (e != ERR_OK)
+        req_error(req, s->lost ? ERR_OUTCOME_UNKNOWN : e);
+}
+
+/* True: it is sent again, for the answer was lost, or it was said to be too early. */
+static bool repeat(struct submission *s, const struct db_rows *rows, enum err why)
+{
+    int64_t age_ms = clock_ms() - s->since_ms;
+
+    if (!s->repeats)
+        return false;
+    s->lost = s->lost || why == ERR_OUTCOME_UNKNOWN;
+    bool again =
+        why == ERR_OK && rows->count == 1 && strcmp(row_text(rows, 0, 1), "again") == 0;
+    bool failed = s->lost && (why == ERR_OUTCOME_UNKNOWN || why == ERR_UNAVAILABLE);
+    if (!(again || failed) || age_ms > (s->lost ? LOST_FOR_MS : AGAIN_FOR_MS))
+        return false;
+    req_timer_start(s->req, again ? AGAIN_MS : LOST_MS, on_repeat, s);
+    return true;
 }
 
 /* On the HTTP thread, from lanes_complete(). `rows` belongs to the lane and is gone when
@@ -51,8 +88,12 @@ static void fail(const struct submission *s, enum err why, const char *message)
 static void on_done(void *arg, const struct db_rows *rows, enum err why,
                     const char *message)
 {
-    const struct submission *s = arg;
+    struct submission *s = arg;
 
+    if (repeat(s, rows, why))
+        return;
+    if (s->lost && why == ERR_UNAVAILABLE)
+        why = ERR_OUTCOME_UNKNOWN; /* of one that was sent before */
     /* The change that `first` tells of has been committed: an error now would be a lie
      * about it. */
     if (s->first != NULL && (why != ERR_OK || rows->count == 0))
@@ -63,33 +104,44 @@ static void on_done(void *arg, const struct db_rows *rows, enum err why,
         fail(s, why, message);
 }
 
-static enum err submit_one(struct submission submission, enum lane lane, int n_rows,
-                           const struct db_value *values)
+static enum err submit_one(struct submission submission)
 {
     struct submission *s = req_alloc(submission.req, sizeof *s);
-    struct db_op op = {.lane = lane,
-                       .sql = submission.sql,
-                       .n_rows = n_rows,
-                       .values = values,
-                       .done = on_done,
-                       .arg = s};
 
     *s = submission;
-    return db_submit(req_app(s->req)->lanes, &op);
+    s->since_ms = clock_ms();
+    s->op.done = on_done;
+    s->op.arg = s;
+    return db_submit(req_app(s->req)->lanes, &s->op);
 }
 
 enum err submit(struct request *req, enum lane lane, enum sql sql, int n_rows,
                 const struct db_value *values, reply_fn *reply)
 {
-    return submit_one((struct submission){.req = req, .reply = reply, .sql = sql}, lane,
-                      n_rows, values);
+    return submit_one((struct submission){
+        .req = req,
+        .reply = reply,
+        .op = {.lane = lane, .sql = sql, .n_rows = n_rows, .values = values}});
+}
+
+enum err submit_repeatable(struct request *req, enum lane lane, enum sql sql, int n_rows,
+                           const struct db_value *values, reply_fn *reply)
+{
+    return submit_one((struct submission){
+        .req = req,
+        .reply = reply,
+        .repeats = true,
+        .op = {.lane = lane, .sql = sql, .n_rows = n_rows, .values = values}});
 }
 
 void submit_again(struct request *req, enum sql sql, const struct db_value *values,
                   reply_fn *reply, const struct first_answer *first)
 {
-    struct submission s = {.req = req, .reply = reply, .sql = sql, .first = first};
-    enum err e = submit_one(s, LANE_READ, 1, values);
+    enum err e = submit_one((struct submission){
+        .req = req,
+        .reply = reply,
+        .first = first,
+        .op = {.lane = LANE_READ, .sql = sql, .n_rows = 1, .values = values}});
 
     if (e != ERR_OK && first != NULL)
         reply_first(req, first);

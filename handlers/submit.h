@@ -21,6 +21,12 @@ struct db_value *submit_values(struct request *req, enum sql sql, int n_rows);
 enum err submit(struct request *req, enum lane lane, enum sql sql, int n_rows,
                 const struct db_value *values, reply_fn *reply) MUST_CHECK;
 
+/* The same for a change that may be sent twice and happens once. When its answer is lost
+ * it is sent again for 10 s, and only then is its outcome unknown; and while it answers
+ * "again" in its second column, for 2 s. */
+enum err submit_repeatable(struct request *req, enum lane lane, enum sql sql, int n_rows,
+                           const struct db_value *values, reply_fn *reply) MUST_CHECK;
+
 /* What a request that waits answers when there is nothing newer to tell: its change has
  * been committed, whatever becomes of the database or of the job. Copies the texts. */
 struct first_answer {

@@ -245,7 +245,7 @@ static void make_partitions(struct janitor *j)
 {
     struct db_rows rows;
 
-    j->at_ms[PARTITIONS] = clock_ms() + PARTITIONS_MS;
+    j->at_ms[PARTITIONS] = limits_expire_keys(&j->link) ? 0 : clock_ms() + PARTITIONS_MS;
     if (!ask(j, SQL_maintain_partitions, NULL, &rows))
         return;
     if (row_int(&rows, 0, 0) > 0)

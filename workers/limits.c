@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { EXPIRE_MOST = 100, REASON_BYTES = 64 };
+enum { KEYS_MOST = 1000, EXPIRE_MOST = 100, REASON_BYTES = 64 };
 
 /* -- timeouts ------------------------------------------------------------------------ */
 
@@ -115,4 +115,18 @@ int64_t limits_expire(struct link *link, struct node *node, bool *out_aborting)
     if (last > 0) /* a lock may have gone on to the next of its line */
         node_wake(node, "", last);
     return next_ms;
+}
+
+bool limits_expire_keys(struct link *link)
+{
+    struct db_value values[] = {db_int(KEYS_MOST)};
+    struct db_rows rows;
+
+    if (db_exec(link->db, SQL_maintain_keys, 1, values, &rows) != ERR_OK) {
+        link_complain(link, "maintain_keys", db_errmsg(link->db));
+        return false;
+    }
+    bool more = row_int(&rows, 0, 0) == KEYS_MOST;
+    db_rows_free(&rows);
+    return more;
 }

@@ -1,7 +1,9 @@
-/* limits: what the janitor does about jobs that have taken too long: attempts that are
- * past their timeout on this node, and jobs anywhere that are past their deadline.
+/* limits: what the janitor does about what has taken too long: attempts that are past
+ * their timeout on this node, jobs anywhere that are past their deadline, and idempotency
+ * keys that have expired.
  *
- * Both end in the statement of every cancel and abort, with its guards and its receipt.
+ * The first two end in the statement of every cancel and abort, with its guards and its
+ * receipt.
  * Threads: the janitor's, whose link it is. */
 #ifndef BELAY_WORKERS_LIMITS_H
 #define BELAY_WORKERS_LIMITS_H
@@ -28,5 +30,8 @@ void limits_abort_late(struct limits *l, struct link *link, struct node *node);
  * when the next one comes, and after poll_seconds in any case. *out_aborting: one runs.
  */
 int64_t limits_expire(struct link *link, struct node *node, bool *out_aborting);
+
+/* Removes expired keys, some at a time. True: there may be more. */
+bool limits_expire_keys(struct link *link);
 
 #endif

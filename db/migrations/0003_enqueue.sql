@@ -155,12 +155,13 @@ BEGIN
 END $$;
 
 -- $1.. are arrays of the same length; p_grps says which rows belong together.
+-- Not p_promote: the caller gives the locks their turns.
 CREATE FUNCTION belay.insert_jobs(
   p_grps int[], p_tasks text[], p_queues text[], p_priorities int[], p_args json[], p_max_attempts int[],
   p_tags text[], p_metadata json[], p_scheduled_at timestamptz[], p_delay_ms bigint[], p_locks text[],
   p_queueing_locks text[], p_want boolean[], p_timeout_ms int[] DEFAULT '{}',
   p_deadlines timestamptz[] DEFAULT '{}', p_deadline_ms bigint[] DEFAULT '{}', p_options json[] DEFAULT '{}',
-  p_obey boolean DEFAULT true)
+  p_obey boolean DEFAULT true, p_promote boolean DEFAULT true)
 RETURNS SETOF belay.inserted LANGUAGE plpgsql AS $$
 DECLARE
   ids bigint[];
@@ -170,7 +171,7 @@ BEGIN
   IF p_obey AND EXISTS (SELECT FROM belay.rules) THEN -- mostly there is none
     RETURN QUERY SELECT * FROM belay.obey_rules(ARRAY(SELECT x FROM belay.insert_jobs(
       p_grps, p_tasks, p_queues, p_priorities, p_args, p_max_attempts, p_tags, p_metadata, p_scheduled_at, p_delay_ms, p_locks,
-      p_queueing_locks, p_want, p_timeout_ms, p_deadlines, p_deadline_ms, p_options, false) x));
+      p_queueing_locks, p_want, p_timeout_ms, p_deadlines, p_deadline_ms, p_options, false, p_promote) x));
     RETURN;
   END IF;
   PERFORM belay.name_queues(p_queues), belay.name_tasks(p_tasks);
@@ -225,7 +226,7 @@ BEGIN
            END AS job OFFSET 0) d;
   locks := ARRAY(SELECT DISTINCT x.l FROM unnest(p_grps, p_locks) x (g, l)
                  WHERE x.l IS NOT NULL AND NOT x.g = ANY (refused));
-  IF locks <> '{}' THEN
+  IF locks <> '{}' AND p_promote THEN
     PERFORM belay.promote(locks);
   END IF;
 END $$;

@@ -138,7 +138,8 @@ static void add_cors(struct MHD_Response *response, const struct request *req)
     MHD_add_response_header(response, "Access-Control-Allow-Origin", origin);
     MHD_add_response_header(response, "Vary", "Origin");
     MHD_add_response_header(response, "Access-Control-Expose-Headers",
-                            "Location, ETag, Link, Retry-After, X-Request-Id");
+                            "Location, ETag, Link, Retry-After, X-Request-Id, "
+                            "Idempotency-Replayed");
 }
 
 /* no-store, because a job's state is old by the time anybody could use a copy; nosniff,
@@ -283,10 +284,11 @@ static enum MHD_Result take_body(struct request *req, const char *bytes, size_t 
 /* A preflight, or a question what the server can do. */
 static void answer_options(struct request *req)
 {
-    req_set_header(req, "Allow", "GET, HEAD, POST, DELETE, OPTIONS");
-    req_set_header(req, "Access-Control-Allow-Methods", "GET, HEAD, POST, DELETE");
+    req_set_header(req, "Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS");
+    req_set_header(req, "Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE");
     req_set_header(req, "Access-Control-Allow-Headers",
-                   "Content-Type, Prefer, If-Match, If-None-Match, X-Request-Id");
+                   "Content-Type, Prefer, If-Match, If-None-Match, X-Request-Id, "
+                   "Idempotency-Key");
     req_set_header(req, "Access-Control-Max-Age", "600");
     req_reply(req, 204, NULL, "", 0);
 }

@@ -128,6 +128,10 @@ static void see_not_modified(struct seen *seen, const char *path)
         NULL, 304);
 }
 
+#define OVER                                                                             \
+    "{\"task\":\"echo\",\"queueing_lock\":\"q\",\"delay_seconds\":3600,"                 \
+    "\"on_conflict\":\"%s\"}"
+
 static void see_creations(struct seen *seen)
 {
     static const char locked[] =
@@ -135,6 +139,12 @@ static void see_creations(struct seen *seen)
 
     see(seen, "POST", "/jobs", NULL, locked, 201);
     see(seen, "POST", "/jobs", NULL, locked, 409);
+    for (int i = 0; i < 2; i++)
+        see(seen, "POST", "/jobs", "Idempotency-Key: a\r\n", "{\"task\":\"echo\"}", 201);
+    see(seen, "POST", "/jobs", "Idempotency-Key: a\r\n", "{\"task\":\"sleep\"}", 422);
+    see(seen, "POST", "/jobs", NULL, text_of(OVER, "ignore"), 200);
+    see(seen, "POST", "/jobs", NULL, text_of(OVER, "abort_replace"), 200);
+    see(seen, "POST", "/jobs/batch", NULL, text_of("[" OVER "]", "replace"), 200);
     see(seen, "POST", "/jobs", NULL, "{\"task\":7}", 422);
     see(seen, "POST", "/jobs", NULL, "{\"task\":\"none\"}", 422);
     see(seen, "POST", "/jobs", NULL, "{", 400);

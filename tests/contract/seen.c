@@ -112,7 +112,7 @@ static void judge_headers(const struct seen *seen, const json_t *response,
                           const struct reply *r, const char *what)
 {
     static const char *const optional[] = {"Link", "Preference-Applied", "Retry-After",
-                                           "ETag"};
+                                           "ETag", "Idempotency-Replayed"};
     const char *name;
     json_t *header;
 

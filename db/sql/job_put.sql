@@ -1,0 +1,26 @@
+-- job_put: jobs in, as job_insert, of requests that have a key or say what to do when a queueing lock is taken. One row a request:
+-- done, replayed, already-enqueued, key-reused, or again. It holds nothing for those, and may be asked again.
+-- key null: none; on_conflict null: reject.
+-- $1 grp int[]
+-- $2 tasks text[]
+-- $3 queues text[]
+-- $4 priorities int[]
+-- $5 args json[]
+-- $6 max_attempts int[]
+-- $7 tags text[]
+-- $8 metadata json[]
+-- $9 scheduled_at timestamptz[]
+-- $10 delay_ms bigint[]
+-- $11 locks text[]
+-- $12 queueing_locks text[]
+-- $13 want_json boolean[]
+-- $14 timeout_ms int[]
+-- $15 deadlines timestamptz[]
+-- $16 deadline_ms bigint[]
+-- $17 options json[]
+-- $18 keys text[]
+-- $19 hashes text[]
+-- $20 ttl_seconds int[]
+-- $21 on_conflict text[]
+SELECT ord, result, status, job_id, existing_id, place, etag, body, n_new, n_ready, in_calendar
+FROM belay.put_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) ORDER BY ord
