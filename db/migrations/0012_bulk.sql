@@ -126,14 +126,17 @@ $$;
 -- Todo jobs whose places this transaction has removed: they will never start. The caller hands their locks on, last.
 CREATE FUNCTION belay.end_removed(o belay.operations, p_ids bigint[], OUT locks text[], OUT holders bigint[])
 LANGUAGE plpgsql AS $$
+DECLARE
+  stopped_at timestamptz := clock_timestamp();
 BEGIN
   WITH j AS MATERIALIZED (
     SELECT j.id, j.attempts, j.lock, j.queueing_lock, j.options
     FROM unnest(p_ids) u (id) CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j),
-  e AS (INSERT INTO belay.ends (id, status, attempts) SELECT j.id, 4, j.attempts FROM j),
-  c AS (INSERT INTO belay.cancellations (job_id, n, cause, reason, actor, abort, delete_requested, stopped_at, outcome)
+  e AS (INSERT INTO belay.ends (id, status, attempts, finished_at) SELECT j.id, 4, j.attempts, stopped_at FROM j),
+  c AS (INSERT INTO belay.cancellations (job_id, n, cause, reason, actor, abort, delete_requested, requested_at, stopped_at,
+                                         outcome)
         SELECT j.id, coalesce((SELECT max(x.n) FROM belay.cancellations x WHERE x.job_id = j.id), 0) + 1, 'user',
-               o.reason, o.actor, o.abort, o.delete_requested, clock_timestamp(), 'cancelled' FROM j),
+               o.reason, o.actor, o.abort, o.delete_requested, stopped_at, stopped_at, 'cancelled' FROM j),
   u AS (DELETE FROM belay.uniq q USING j
         WHERE j.queueing_lock IS NOT NULL AND q.queueing_lock = j.queueing_lock AND q.id = j.id),
   h AS (UPDATE belay.jobs x SET options = belay.without_hold(j.options) FROM j
