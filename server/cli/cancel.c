@@ -1,5 +1,6 @@
 /* belay cancel and belay delete. What they say is what the server said, in words: that a
  * job was asked to stop is never told as if it had stopped. */
+#include "server/cli/bulk.h"
 #include "server/cli/print.h"
 #include "server/cli/verbs.h"
 #include "server/core/cleanup.h"
@@ -28,9 +29,13 @@ static const struct verb_option cancel_options[] = {
     {"attempt", "N", "only if this attempt is the current one", OPTION_INT, "attempt"},
     {"only-if", "STATUS", "only if that is its status; may be given more than once",
      OPTION_LIST, "only_if"},
+    FILTER_OPTIONS,
+    {"until", "TIME", "and whatever comes before then, as it arrives", OPTION_TEXT,
+     "until"},
     {.name = NULL}};
 
-static const struct verb_option delete_options[] = {ABORT_OPTIONS, {.name = NULL}};
+static const struct verb_option delete_options[] = {
+    ABORT_OPTIONS, FILTER_OPTIONS, {.name = NULL}};
 
 /* The result in words; the words of the API are in cancelJob. */
 static const char *words_of(const char *result)
@@ -95,7 +100,7 @@ static int finish(const struct call *call, const struct answer *a)
 }
 
 /* In the body, because a reason of 1,024 characters may not fit into a URI. */
-static int run_cancel(const struct call *call)
+static int cancel_one(const struct call *call)
 {
     CLEANUP(answer_release) struct answer a = ANSWER_INIT;
     CLEANUP(buf_release)
@@ -115,7 +120,7 @@ static int run_cancel(const struct call *call)
 }
 
 /* In the query, because a body of DELETE has no meaning in HTTP. */
-static int run_delete(const struct call *call)
+static int delete_one(const struct call *call)
 {
     CLEANUP(answer_release) struct answer a = ANSWER_INIT;
     CLEANUP(buf_release) struct buf query = BUF_INIT;
@@ -128,18 +133,30 @@ static int run_delete(const struct call *call)
     return code == 0 ? finish(call, &a) : code;
 }
 
+static int run_cancel(const struct call *call)
+{
+    return bulk_or_one(call, "/cancellations", cancel_one);
+}
+
+static int run_delete(const struct call *call)
+{
+    return bulk_or_one(call, "/deletions", delete_one);
+}
+
 const struct verb verb_cancel = {
     .name = "cancel",
-    .synopsis = "ID [--abort] [--option VALUE ...]",
-    .summary = "cancel a job; with --abort also one that runs",
+    .synopsis = "[ID] [--abort] [--option VALUE ...]",
+    .summary = "cancel a job, or many; with --abort also those that run",
     .options = cancel_options,
     .examples = "  belay cancel 33\n"
                 "  belay cancel 33 --abort --wait 10\n"
                 "  belay cancel 33 --abort --reason 'wrong input "
                 "file' --actor ada\n"
                 "  belay cancel 33 --abort --grace 5 --delete\n"
-                "  belay cancel 33 --abort --requeue\n",
-    .least_words = 1,
+                "  belay cancel 33 --abort --requeue
+"
+                "  belay cancel --queue mails --tag spring --dry-run
+",
     .most_words = 1,
     .is_client = true,
     .run = run_cancel,
@@ -147,13 +164,14 @@ const struct verb verb_cancel = {
 
 const struct verb verb_delete = {
     .name = "delete",
-    .synopsis = "ID [--abort] [--option VALUE ...]",
+    .synopsis = "[ID] [--abort] [--option VALUE ...]",
     .summary = "remove a job; with --abort also one that runs, when "
                "it has stopped",
     .options = delete_options,
     .examples = "  belay delete 33\n"
-                "  belay delete 33 --abort --wait 10\n",
-    .least_words = 1,
+                "  belay delete 33 --abort --wait 10\n"
+                "  belay delete --status succeeded --created-before "
+                "2026-11-01T00:00:00Z\n",
     .most_words = 1,
     .is_client = true,
     .run = run_delete,

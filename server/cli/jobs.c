@@ -1,5 +1,6 @@
 /* The verbs that read jobs, and retry. Each is a question and what to print of its
  * answer; filters go to the server as they were typed, which knows what is right. */
+#include "server/cli/bulk.h"
 #include "server/cli/print.h"
 #include "server/cli/verbs.h"
 #include "server/core/cleanup.h"
@@ -9,7 +10,7 @@
 static const struct verb_option get_options[] = {WAIT_OPTION("wait for its end"),
                                                  {.name = NULL}};
 static const struct verb_option retry_options[] = {
-    {"actor", "NAME", "who asks", OPTION_TEXT, "actor"}, {.name = NULL}};
+    {"actor", "NAME", "who asks", OPTION_TEXT, "actor"}, FILTER_OPTIONS, {.name = NULL}};
 static const struct verb_option events_options[] = {
     {"after", "N", "only those after event N", OPTION_INT, "after"},
     {"limit", "N", "at most so many; default 50", OPTION_INT, "limit"},
@@ -40,7 +41,7 @@ static int run_get(const struct call *call)
     return code;
 }
 
-static int run_retry(const struct call *call)
+static int retry_one(const struct call *call)
 {
     CLEANUP(answer_release) struct answer a = ANSWER_INIT;
     CLEANUP(buf_release) struct buf rest = BUF_INIT;
@@ -51,6 +52,11 @@ static int run_retry(const struct call *call)
     if (code == 0 && !call->json)
         printf("job %s: waits to start again\n", call->words[0]);
     return code;
+}
+
+static int run_retry(const struct call *call)
+{
+    return bulk_or_one(call, "/retries", retry_one);
 }
 
 /* One sentence is the answer; what programs want of it is in the document. */
@@ -164,11 +170,11 @@ const struct verb verb_list = {
 
 const struct verb verb_retry = {
     .name = "retry",
-    .synopsis = "ID [--actor NAME]",
-    .summary = "start a job again that has ended",
+    .synopsis = "[ID] [--actor NAME] [--option VALUE ...]",
+    .summary = "start a job again that has ended, or many",
     .options = retry_options,
-    .examples = "  belay retry 33\n",
-    .least_words = 1,
+    .examples = "  belay retry 33\n"
+                "  belay retry --queue mails --status failed\n",
     .most_words = 1,
     .is_client = true,
     .run = run_retry,
