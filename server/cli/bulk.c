@@ -38,7 +38,8 @@ static void add_filter(const struct call *call, struct buf *out)
     buf_addf(out, "%s\"status\":[", out->len > 0 ? "," : "");
     for (const char *p = status; *p != '\0'; p += strcspn(p, ",")) {
         p += *p == ',';
-        buf_addc(out, p == status ? ' ' : ',');
+        if (p != status)
+            buf_addc(out, ',');
         buf_add_json_string(out, p, strcspn(p, ","));
     }
     buf_addc(out, ']');
@@ -91,7 +92,7 @@ int bulk_or_one(const struct call *call, const char *path,
     if (o->name != NULL && call->n_words > 0)
         return usage_error(call, "an ID and --%s do not go together", o->name);
     if (o->name == NULL && call->n_words == 0)
-        return usage_error(call, "it needs an ID, or a filter, or --all");
+        return usage_error(call, "a filter, or --all, or an ID is missing");
     return o->name != NULL ? ask(call, path) : one(call);
 }
 
