@@ -153,10 +153,8 @@ const struct verb verb_cancel = {
                 "  belay cancel 33 --abort --reason 'wrong input "
                 "file' --actor ada\n"
                 "  belay cancel 33 --abort --grace 5 --delete\n"
-                "  belay cancel 33 --abort --requeue
-"
-                "  belay cancel --queue mails --tag spring --dry-run
-",
+                "  belay cancel 33 --abort --requeue\n"
+                "  belay cancel --queue mails --tag spring --dry-run\n",
     .most_words = 1,
     .is_client = true,
     .run = run_cancel,
