@@ -82,8 +82,12 @@ int main(int argc, char **argv)
         .url = argv[1], .application_name = "belay bench", .pin_plans = true};
     int64_t jobs = strtoll(argv[2], NULL, 10), done = 0;
     int n = (int)strtol(argv[3], NULL, 10);
-    struct db_value worker[] = {db_text("queue_limit"), db_text("localhost"), db_int(1),
-                                db_text("bench"), db_int(1)};
+    struct db_value worker[] = {db_text("queue_limit"),
+                                db_text("localhost"),
+                                db_int(1),
+                                db_text("bench"),
+                                db_int(1),
+                                db_null()};
     if (n < 1 || n > BATCH_MAX)
         die("BATCH", "must be 1..2000");
     if (db_open(&options, &db, why, sizeof why) != ERR_OK)

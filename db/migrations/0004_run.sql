@@ -74,13 +74,18 @@ LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   tids tid[];
+  gates record;
 BEGIN
   IF NOT EXISTS (SELECT FROM belay.workers w WHERE w.id = p_worker AND w.gone_at IS NULL) THEN
     RETURN; -- given up: what it claimed would be taken away at once
   END IF;
   IF EXISTS (SELECT FROM belay.gates) THEN
-    RETURN QUERY SELECT * FROM belay.claim_gated(p_worker, p_n, p_sure, p_queues, p_lows, p_tasks, p_of);
-    RETURN;
+    gates := belay.open_queues(p_queues);
+    IF NOT gates.suffices THEN
+      RETURN QUERY SELECT * FROM belay.claim_gated(p_worker, p_n, p_sure, p_queues, gates.queues, p_lows, p_tasks, p_of);
+      RETURN;
+    END IF;
+    p_queues := gates.queues;
   END IF;
   IF p_tasks IS NULL THEN
     tids := belay.pick(p_n, p_queues, p_lows);

@@ -92,22 +92,26 @@ BEGIN
 END $$;
 
 -- Where a claim need not look: with few queues those that are shut are left out, and their jobs stay where they are. With many
--- it would cost more than to park what is met.
-CREATE FUNCTION belay.open_queues(p_queues text[]) RETURNS text[] LANGUAGE plpgsql AS $$
+-- it would cost more than to park what is met. suffices: no other job can be behind a gate.
+CREATE FUNCTION belay.open_queues(p_queues text[], OUT queues text[], OUT suffices boolean) LANGUAGE plpgsql AS $$
 DECLARE
   few CONSTANT int := 32;
   ids int[] := ARRAY(SELECT g.id FROM belay.gates g WHERE g.kind = 'queue' LIMIT few + 1);
   shut text[];
 BEGIN
+  queues := p_queues;
+  suffices := false;
   IF ids = '{}' OR cardinality(ids) > few OR p_queues IS NULL
      AND (SELECT count(*) FROM (SELECT FROM belay.queues LIMIT few + 1) x) > few THEN
-    RETURN p_queues;
+    RETURN;
   END IF;
   shut := ARRAY(SELECT g.name FROM belay.free_of_gates(ids) f JOIN belay.gates g ON g.id = f.id WHERE f.free = 0);
-  IF shut = '{}' THEN
-    RETURN p_queues;
+  IF shut <> '{}' THEN
+    queues := ARRAY(SELECT n FROM unnest(coalesce(p_queues, ARRAY(SELECT q.name FROM belay.queues q))) n
+                    WHERE n <> ALL (shut));
+    suffices := cardinality(shut) = cardinality(ids) AND NOT EXISTS (SELECT FROM belay.gates g WHERE g.kind <> 'queue')
+            AND NOT EXISTS (SELECT FROM belay.parked p WHERE p.gate_id > 0);
   END IF;
-  RETURN ARRAY(SELECT n FROM unnest(coalesce(p_queues, ARRAY(SELECT q.name FROM belay.queues q))) n WHERE n <> ALL (shut));
 END $$;
 
 -- The gates that jobs wait at, those held by hand left out.
@@ -255,16 +259,15 @@ BEGIN
   JOIN belay.queues q ON q.id = t.queue_id JOIN belay.tasks k ON k.id = t.task_id;
 END $$;
 
--- claim() where there are gates. It looks again, and wider, while what it meets has to be parked, 5,000 jobs at most; then
+-- claim() where there are gates; p_open: those of p_queues to look at. It looks again, and wider, while what it meets has to be parked, 5,000 jobs at most; then
 -- others are told that there may be more, as they are when it has held jobs that it did not take.
-CREATE FUNCTION belay.claim_gated(p_worker bigint, p_n int, p_sure int, p_queues text[], p_lows json, p_tasks text[],
-                                  p_of boolean)
+CREATE FUNCTION belay.claim_gated(p_worker bigint, p_n int, p_sure int, p_queues text[], p_open text[], p_lows json,
+                                  p_tasks text[], p_of boolean)
 RETURNS TABLE (id bigint, lease bigint, queue text, task text, priority int, attempt int, counted int, max_attempts int,
                args json, has_lock boolean, timeout_ms int, options json)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  queues text[] := belay.open_queues(p_queues);
   lines int[];
   from_ready tid[];
   from_parked tid[];
@@ -281,9 +284,9 @@ BEGIN
       from_parked := belay.pick_parked(p_n - got, lines, p_queues, p_tasks, p_of);
     END IF;
     IF p_tasks IS NULL THEN
-      from_ready := belay.pick(CASE look WHEN 1 THEN p_n ELSE 1000 END, queues, p_lows);
+      from_ready := belay.pick(CASE look WHEN 1 THEN p_n ELSE 1000 END, p_open, p_lows);
     ELSE
-      from_ready := belay.pick_of(p_n, queues, p_tasks, p_of);
+      from_ready := belay.pick_of(p_n, p_open, p_tasks, p_of);
     END IF;
     candidates := belay.candidates(from_ready, from_parked);
     EXIT WHEN candidates IS NULL;

@@ -1,5 +1,6 @@
 /* Pause, limits and holds: what a claim lets through, and where the others wait. */
 #include "tests/db/jobs.h"
+#include "tests/db/session.h"
 #include "tests/support/cluster.h"
 
 #include <criterion/criterion.h>
@@ -100,6 +101,40 @@ Test(gates, a_pause_ends_when_its_time_has_come)
     jobs_expect(url, "SELECT moved > 0 FROM belay.due(10)", "t"); /* wakes the workers */
     jobs_expect(url, "SELECT count(*) FROM belay.gates", "0");
     jobs_check(url);
+}
+
+Test(gates, a_pause_waits_for_the_claim_that_is_at_work)
+{
+    const char *url = with_ten_jobs();
+    struct session *a = session_open(url), *b = session_open(url);
+
+    cluster_psql(url, "SELECT t.limit('task', 't', 5)");
+    session_run(a, "BEGIN; SELECT t.claim(1, 2)");
+    session_start(b, "SELECT belay.pause('queue', 'q', 'ann', 'why', NULL) <> ''");
+    session_wait_blocked(b);
+    session_run(a, "COMMIT");
+    cr_expect_str_eq(session_end(b), "t");
+    jobs_expect(url, "SELECT t.claim(1, 2)", "");
+    jobs_expect(url, "SELECT t.of('lease')", "1 2");
+    jobs_check(url);
+    session_close(a);
+    session_close(b);
+}
+
+Test(gates, two_claims_do_not_share_the_last_place)
+{
+    const char *url = with_ten_jobs();
+    struct session *a = session_open(url), *b = session_open(url);
+
+    cluster_psql(url, "SELECT t.limit('queue', 'q', 3); SELECT t.worker()");
+    session_run(a, "BEGIN; SELECT t.claim(1, 2)");
+    session_start(b, "SELECT t.claim(2, 2)");
+    session_wait_blocked(b);
+    session_run(a, "COMMIT");
+    cr_expect_str_eq(session_end(b), "{3}");
+    jobs_check(url);
+    session_close(a);
+    session_close(b);
 }
 
 /* -- limits -------------------------------------------------------------------------- */
