@@ -15,6 +15,7 @@
 #include "workers/orders.h"
 #include "workers/parts.h"
 #include "workers/ticks.h"
+#include "workers/upkeep.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -25,7 +26,6 @@
 
 enum {
     SETTLE_MS = 5000,
-    PARTITIONS_MS = 60000,
     WATCH_MS = 500,
     DUE_MOST = 1000,
     REAP_MOST = 100,
@@ -40,7 +40,7 @@ enum chore {
     TICKS,
     TIMEOUTS,
     REAP,
-    PARTITIONS,
+    UPKEEP,
     WATCH,
     CHORES
 };
@@ -54,6 +54,7 @@ struct janitor {
     struct link link;
     int64_t at_ms[CHORES];
     struct limits limits;
+    struct upkeep upkeep;
 };
 
 static int64_t lease_ms(const struct janitor *j)
@@ -241,16 +242,9 @@ static void reap(struct janitor *j)
         node_wake(j->node, "", todo);
 }
 
-static void make_partitions(struct janitor *j)
+static void keep_up(struct janitor *j)
 {
-    struct db_rows rows;
-
-    j->at_ms[PARTITIONS] = limits_expire_keys(&j->link) ? 0 : clock_ms() + PARTITIONS_MS;
-    if (!ask(j, SQL_maintain_partitions, NULL, &rows))
-        return;
-    if (row_int(&rows, 0, 0) > 0)
-        log_info("maintain_partitions", "created=%s", row_text(&rows, 0, 0));
-    db_rows_free(&rows);
+    j->at_ms[UPKEEP] = clock_ms() + upkeep_step(&j->upkeep, &j->link, j->node);
 }
 
 static void watch(struct janitor *j)
@@ -260,11 +254,9 @@ static void watch(struct janitor *j)
 }
 
 static void (*const chores[CHORES])(struct janitor *) = {
-    [HEARTBEAT] = heartbeat, [ABORTS] = poll_aborts,
-    [DUE] = move_due,        [EXPIRE] = expire,
-    [TICKS] = tick,          [TIMEOUTS] = abort_late,
-    [REAP] = reap,           [PARTITIONS] = make_partitions,
-    [WATCH] = watch};
+    [HEARTBEAT] = heartbeat, [ABORTS] = poll_aborts, [DUE] = move_due,
+    [EXPIRE] = expire,       [TICKS] = tick,         [TIMEOUTS] = abort_late,
+    [REAP] = reap,           [UPKEEP] = keep_up,     [WATCH] = watch};
 
 /* -- the thread ---------------------------------------------------------------------- */
 

@@ -62,3 +62,43 @@ BEGIN
   END LOOP;
   RETURN again;
 END $$;
+
+-- A step of the walk over ended jobs, see maintain_retain.sql. Ids rise with the time of creation, so the walk is over at the first
+-- job that is younger than the shortest retention: none behind it has ended earlier than that.
+CREATE FUNCTION belay.retain(p_ages bigint[], p_after bigint, p_limit int, OUT removed int, OUT next_after bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+  young CONSTANT timestamptz := now() - (SELECT min(a) FROM unnest(p_ages) a WHERE a > 0) * interval '1 second';
+  looked bigint[] := ARRAY(SELECT e.id FROM belay.ends e WHERE e.id > p_after ORDER BY e.id LIMIT p_limit);
+  old bigint[] := ARRAY(SELECT e.id FROM belay.ends e WHERE e.id = ANY (looked) AND p_ages[e.status - 1] > 0
+                          AND e.finished_at < now() - p_ages[e.status - 1] * interval '1 second'
+                        ORDER BY e.id FOR UPDATE SKIP LOCKED);
+BEGIN
+  removed := cardinality(old);
+  IF cardinality(looked) = p_limit
+     AND (SELECT j.created_at <= young FROM belay.jobs j WHERE j.id = looked[p_limit]) THEN
+    next_after := looked[p_limit];
+  END IF;
+  IF removed > 0 THEN
+    PERFORM belay.forget(old, array_fill('retention'::text, ARRAY[removed]));
+  END IF;
+END $$;
+
+-- The same for the audit trail, see maintain_trail.sql. What belongs to a job that is still there stays as long as the job.
+CREATE FUNCTION belay.retain_trail(p_age_s bigint, p_after bigint, p_limit int, OUT removed int, OUT next_after bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+  old CONSTANT timestamptz := now() - p_age_s * interval '1 second';
+  looked bigint[] := ARRAY(SELECT v.job_id FROM belay.events v WHERE v.job_id > p_after ORDER BY v.job_id, v.id LIMIT p_limit);
+  gone bigint[] := ARRAY(SELECT DISTINCT i FROM unnest(looked) i
+                         WHERE NOT EXISTS (SELECT FROM (SELECT j.id FROM belay.jobs j WHERE j.id = i OFFSET 0) j));
+BEGIN
+  IF cardinality(looked) = p_limit THEN
+    next_after := looked[p_limit];
+  END IF;
+  DELETE FROM belay.events WHERE ctid = ANY (ARRAY(
+    SELECT v.ctid FROM belay.events v WHERE v.job_id = ANY (gone) AND v.at < old FOR UPDATE SKIP LOCKED));
+  GET DIAGNOSTICS removed = ROW_COUNT;
+  DELETE FROM belay.cancellations WHERE ctid = ANY (ARRAY(
+    SELECT c.ctid FROM belay.cancellations c WHERE c.job_id = ANY (gone) AND c.stopped_at < old FOR UPDATE SKIP LOCKED));
+END $$;

@@ -113,6 +113,31 @@ static enum err set_int(struct config *c, const struct setting *s, const char *t
     return ERR_OK;
 }
 
+/* A number and its unit, 7d, a hundred years at most; 0: for ever. */
+static bool parse_age(const char *text, int64_t *out)
+{
+    static const char units[] = "smhd";
+    static const int64_t seconds[] = {1, 60, 3600, 86400};
+    size_t digits = strspn(text, "0123456789");
+    const char *unit = text[digits] != '\0' ? strchr(units, text[digits]) : NULL;
+
+    *out = strtoll(text, NULL, 10);
+    if (digits == 0 || digits > 10 || unit == NULL || text[digits + 1] != '\0')
+        return strcmp(text, "0") == 0;
+    *out *= seconds[unit - units];
+    return *out > 0 && *out <= 36500 * seconds[3];
+}
+
+static enum err set_age(struct config *c, const struct setting *s, const char *text,
+                        const char *where, struct buf *why)
+{
+    if (parse_age(text, (config_AGE *)((char *)c + s->offset)))
+        return ERR_OK;
+    buf_addf(why, "%s: %s is not right; it should be as 90d, 12h, 30m or 45s, or 0",
+             where, text[0] != '\0' ? text : "nothing");
+    return ERR_CONFIG;
+}
+
 static enum err set_bool(struct config *c, const struct setting *s, const char *text,
                          const char *where, struct buf *why)
 {
@@ -148,6 +173,8 @@ enum err config_set(struct config *c, const struct setting *s, const char *text,
 {
     if (s->type == SETTING_INT)
         return set_int(c, s, text, where, why);
+    if (s->type == SETTING_AGE)
+        return set_age(c, s, text, where, why);
     if (s->type == SETTING_BOOL)
         return set_bool(c, s, text, where, why);
     return set_text(c, s, text, where, why);
@@ -413,7 +440,7 @@ void config_release(struct config *c)
     if (c == NULL)
         return;
     for (const struct setting *s = config_settings; s->flag != NULL; s++) {
-        if (s->type != SETTING_INT && s->type != SETTING_BOOL)
+        if (s->type != SETTING_INT && s->type != SETTING_AGE && s->type != SETTING_BOOL)
             free(*(char **)((char *)c + s->offset));
     }
     free(c->file);

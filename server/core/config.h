@@ -16,6 +16,7 @@
 #include <stdio.h>
 
 typedef int64_t config_INT;
+typedef int64_t config_AGE; /* seconds; 0: for ever */
 typedef bool config_BOOL;
 typedef char *config_TEXT;
 typedef char *config_LIST; /* "a,b" */

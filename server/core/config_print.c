@@ -16,6 +16,11 @@ static void print_value(const struct config *c, const struct setting *s, FILE *o
         fprintf(out, "%" PRId64, *(const config_INT *)at);
         return;
     }
+    if (s->type == SETTING_AGE) {
+        int64_t seconds = *(const config_AGE *)at;
+        fprintf(out, "%" PRId64 "%s", seconds, seconds > 0 ? "s" : "");
+        return;
+    }
     if (s->type == SETTING_BOOL) {
         fputs(*(const config_BOOL *)at ? "true" : "false", out);
         return;
@@ -42,11 +47,9 @@ void config_print(const struct config *c, FILE *out)
 
 static const char *value_name(const struct setting *s)
 {
-    static const char *const names[] = {[SETTING_INT] = " N",
-                                        [SETTING_BOOL] = "",
-                                        [SETTING_TEXT] = " TEXT",
-                                        [SETTING_LIST] = " FILE",
-                                        [SETTING_SECRET] = " URL"};
+    static const char *const names[] = {
+        [SETTING_INT] = " N",     [SETTING_AGE] = " AGE",   [SETTING_BOOL] = "",
+        [SETTING_TEXT] = " TEXT", [SETTING_LIST] = " FILE", [SETTING_SECRET] = " URL"};
 
     return names[s->type];
 }
@@ -107,6 +110,8 @@ static void print_range(const struct setting *s, FILE *out)
 
     if (s->type == SETTING_INT)
         fprintf(out, "%" PRId64 " to %" PRId64, s->least, s->most);
+    else if (s->type == SETTING_AGE)
+        fputs("as 90d, 12h, 30m, 45s; 0: for ever", out);
     else if (s->type == SETTING_BOOL)
         fputs("true or false", out);
     else

@@ -11,6 +11,7 @@
 
 enum setting_type {
     SETTING_INT,
+    SETTING_AGE,
     SETTING_BOOL,
     SETTING_TEXT,
     SETTING_LIST,
