@@ -154,8 +154,10 @@ static void finish(struct actor *a)
     if (n == 0 || !run(a, SQL_job_finish, n, values, &rows))
         return;
     for (int i = 0; i < rows.count; i++) {
+        bool again =
+            strcmp(row_text(&rows, i, 3), "todo") == 0; /* asked to start again */
         if (row_bool(&rows, i, 2))
-            note(a, "end", c[i].id, c[i].attempt);
+            note(a, again ? "back" : "end", c[i].id, c[i].attempt);
     }
     db_rows_free(&rows);
 }
