@@ -517,6 +517,7 @@ CREATE FUNCTION belay.due(p_limit int) RETURNS TABLE (moved int, queues text, ne
 #variable_conflict use_column
 DECLARE
   locks text[];
+  over record;
   gates record;
 BEGIN
   WITH d AS (DELETE FROM belay.scheduled WHERE ctid = ANY (ARRAY(
@@ -527,13 +528,18 @@ BEGIN
         SELECT lock, priority, id, queue_id FROM d WHERE lock IS NOT NULL)
   SELECT count(*), coalesce(array_agg(DISTINCT q.name)::text, '{}'), array_agg(DISTINCT d.lock) FILTER (WHERE d.lock IS NOT NULL)
   INTO moved, queues, locks FROM d JOIN belay.queues q ON q.id = d.queue_id;
-  IF locks IS NOT NULL THEN
+  IF EXISTS (SELECT FROM belay.holds) THEN
+    over := belay.end_holds(p_limit);
+    moved := moved + over.n;
+    locks := locks || over.locks;
+  END IF;
+  IF locks <> '{}' THEN -- of both at once: turns are taken in one order
     PERFORM belay.promote(locks);
   END IF;
   next_due_ms := (SELECT greatest(0, ceil(extract(epoch FROM s.run_at - clock_timestamp()) * 1000))
                   FROM belay.scheduled s ORDER BY s.run_at LIMIT 1);
   IF EXISTS (SELECT FROM belay.gates) OR EXISTS (SELECT FROM belay.holds) THEN
-    gates := belay.mind_gates(p_limit);
+    gates := belay.mind_gates();
     moved := moved + gates.opened;
     next_due_ms := least(next_due_ms, gates.next_ms);
   END IF;

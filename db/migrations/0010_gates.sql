@@ -463,11 +463,9 @@ BEGIN
   PERFORM belay.release(locks, ARRAY(SELECT CASE WHEN i = ANY (held) THEN i END FROM unnest(holders) i));
 END $$;
 
--- Jobs that are held by hand go back to where they would be; the caller holds them. Answers which were.
-CREATE FUNCTION belay.let_go(p_ids bigint[], p_actor text) RETURNS bigint[] LANGUAGE plpgsql AS $$
-DECLARE
-  gone bigint[];
-  locks text[];
+-- Jobs that are held by hand go back to where they would be; the caller holds them, and gives the locks their turns. Answers
+-- which were.
+CREATE FUNCTION belay.let_go(p_ids bigint[], p_actor text, OUT gone bigint[], OUT locks text[]) LANGUAGE plpgsql AS $$
 BEGIN
   WITH d AS MATERIALIZED (DELETE FROM belay.parked p WHERE p.id = ANY (p_ids) AND p.gate_id = 0 RETURNING p.id),
   j AS MATERIALIZED (SELECT j.* FROM d CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = d.id OFFSET 0) j),
@@ -482,36 +480,40 @@ BEGIN
         SELECT j.queue_id, j.priority, j.id FROM j
         WHERE j.lock IS NULL AND (j.scheduled_at IS NULL OR j.scheduled_at <= now())),
   e AS (INSERT INTO belay.events (job_id, type, actor) SELECT j.id, 'hold_ended', p_actor FROM j)
-  SELECT coalesce(array_agg(j.id), '{}'), array_agg(j.lock) FILTER (WHERE j.lock IS NOT NULL) INTO gone, locks FROM j;
-  IF locks IS NOT NULL THEN
-    PERFORM belay.promote(locks);
-  END IF;
-  RETURN gone;
+  SELECT coalesce(array_agg(j.id), '{}'), coalesce(array_agg(j.lock) FILTER (WHERE j.lock IS NOT NULL), '{}') INTO gone, locks
+  FROM j;
 END $$;
 
 CREATE FUNCTION belay.release_by_hand(p_ids bigint[], p_actor text[])
 RETURNS TABLE (ord int, result text, etag text, job text, queue text) LANGUAGE plpgsql AS $$
 DECLARE
   x record;
+  r record;
   gone bigint[] := '{}';
+  locks text[] := '{}';
 BEGIN
   PERFORM belay.hold_jobs(p_ids);
   FOR x IN SELECT DISTINCT y.actor FROM unnest(p_actor) y (actor) LOOP
-    gone := gone || belay.let_go(ARRAY(SELECT y.id FROM unnest(p_ids, p_actor) y (id, actor)
-                                       WHERE y.actor IS NOT DISTINCT FROM x.actor), x.actor);
+    r := belay.let_go(ARRAY(SELECT y.id FROM unnest(p_ids, p_actor) y (id, actor)
+                            WHERE y.actor IS NOT DISTINCT FROM x.actor), x.actor);
+    gone := gone || r.gone;
+    locks := locks || r.locks;
   END LOOP;
+  PERFORM belay.release(locks, NULL);
   RETURN QUERY
   SELECT u.n::int, CASE WHEN s.id IS NULL THEN 'job-not-found' WHEN u.id = ANY (gone) THEN 'released' ELSE 'not_held' END,
          s.etag, s.job, s.queue
   FROM unnest(p_ids) WITH ORDINALITY u (id, n) LEFT JOIN LATERAL belay.job_states(ARRAY[u.id]) s ON true;
 END $$;
 
--- Holds that are over. A row of somebody who is at work with the job is left for the next look.
-CREATE FUNCTION belay.end_holds(p_limit int) RETURNS int LANGUAGE plpgsql AS $$
+-- Holds that are over: how many, and the locks that the caller gives their turns. A row of somebody who is at work with the job
+-- is left for the next look.
+CREATE FUNCTION belay.end_holds(p_limit int, OUT n int, OUT locks text[]) LANGUAGE plpgsql AS $$
 DECLARE
   ids bigint[];
-  n int := 0;
+  gone bigint[];
 BEGIN
+  n := 0;
   DELETE FROM belay.holds WHERE ctid = ANY (ARRAY( -- cancelled, released or held anew meanwhile
     SELECT h.ctid FROM belay.holds h WHERE h.until <= now()
       AND NOT EXISTS (SELECT FROM belay.parked p JOIN belay.jobs j ON j.id = p.id
@@ -521,20 +523,20 @@ BEGIN
                WHERE h.until <= now() ORDER BY h.until, h.id LIMIT p_limit FOR UPDATE SKIP LOCKED);
   IF ids <> '{}' THEN
     DELETE FROM belay.holds h WHERE h.until <= now() AND h.id = ANY (ids);
-    n := cardinality(belay.let_go(ids, NULL));
+    SELECT x.gone, x.locks INTO gone, locks FROM belay.let_go(ids, NULL) x;
+    n := cardinality(gone);
   END IF;
-  RETURN n;
 END $$;
 
--- What time does to gates: pauses and holds end, buckets fill. opened: how much may start that could not; next_ms: when to
+-- What time does to gates: pauses end, buckets fill. opened: how much may start that could not; next_ms: when to
 -- look again, null: nothing is expected. A gate that is of no use any more goes with the last job that it parked.
-CREATE FUNCTION belay.mind_gates(p_limit int, OUT opened int, OUT next_ms bigint) LANGUAGE plpgsql AS $$
+CREATE FUNCTION belay.mind_gates(OUT opened int, OUT next_ms bigint) LANGUAGE plpgsql AS $$
 DECLARE
   now_at timestamptz := clock_timestamp();
   waiting int[];
   n int;
 BEGIN
-  opened := belay.end_holds(p_limit);
+  opened := 0;
   next_ms := (SELECT greatest(0, ceil(extract(epoch FROM h.until - now_at) * 1000)) FROM belay.holds h ORDER BY h.until LIMIT 1);
   IF NOT EXISTS (SELECT FROM belay.gates) THEN
     RETURN;
