@@ -1,6 +1,6 @@
 # gen_migrations.awk: db/migrations/NNNN_what.sql -> a C table, in the order of the files.
 function quoted(s) {
-    gsub(/\\/, "\\\\", s)
+    gsub(/\\/, "&&", s)
     gsub(/"/, "\\\"", s)
     return s
 }

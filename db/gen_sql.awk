@@ -18,7 +18,7 @@ function complain(what) {
     failed = 1
 }
 function quoted(s) {
-    gsub(/\\/, "\\\\", s)
+    gsub(/\\/, "&&", s)
     gsub(/"/, "\\\"", s)
     return s
 }
