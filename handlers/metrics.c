@@ -136,6 +136,9 @@ static void add_tasks(struct buf *b, const struct app *app)
     add_task_counts(b, app, offsetof(struct task_tally, ignored),
                     "belay_abort_ignored_total",
                     "Aborts at which a task had not looked after 5 s.");
+    add_task_times(b, app, offsetof(struct task_tally, waited), "belay_job_wait_seconds",
+                   "From when a job could have started (made, scheduled, or due for its "
+                   "next attempt) to the start of its code.");
     add_task_times(b, app, offsetof(struct task_tally, run), "belay_job_run_seconds",
                    "From the start of a job's code to its end.");
     add_task_times(b, app, offsetof(struct task_tally, delivered),

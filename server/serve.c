@@ -40,7 +40,7 @@
 #include <sysexits.h>
 #include <time.h>
 
-enum { MIGRATE_RETRY_MS = 1000, DRAIN_LOOK_MS = 50 };
+enum { MIGRATE_RETRY_MS = 1000, DRAIN_LOOK_MS = 50, EMPTY_LOOK_MS = 50 };
 
 /* All that runs, in the order of its start. */
 struct service {
@@ -263,13 +263,19 @@ static void restore_signals(const struct signals *s)
     pthread_sigmask(SIG_SETMASK, &s->mask_before, NULL);
 }
 
-/* Until the first SIGTERM or SIGINT; meanwhile brings the schema up if the database was
- * away. */
+/* Until the first SIGTERM or SIGINT, or, with until_empty, until there is nothing to do
+ * two looks in a row; meanwhile brings the schema up if the database was away. */
 static enum err run(struct service *s, const sigset_t *waited, struct buf *why)
 {
+    int64_t look_ms = s->config.until_empty ? EMPTY_LOOK_MS : INT32_MAX;
+    int n_idle = 0;
+
     for (;;) {
         bool migrated = atomic_load(&s->app.migrated);
-        if (wait_signal(waited, migrated ? INT32_MAX : MIGRATE_RETRY_MS) != 0)
+        if (wait_signal(waited, migrated ? look_ms : MIGRATE_RETRY_MS) != 0)
+            return ERR_OK;
+        n_idle = s->config.until_empty && node_is_idle(s->app.node) ? n_idle + 1 : 0;
+        if (n_idle == 2)
             return ERR_OK;
         if (migrated)
             continue;
@@ -340,6 +346,33 @@ static enum err serve_until_signal(struct service *s, struct buf *why)
     return e;
 }
 
+/* What no row of config.def can say by itself. */
+static enum err check_worker(const struct config *c, struct buf *why)
+{
+    static const char good[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                               "0123456789_.:/-*?!,";
+
+    if (c->queues[strspn(c->queues, good)] != '\0') {
+        buf_addf(why,
+                 "queues: %s has something else than letters, digits, _ . : / - and the "
+                 "patterns' * ? !",
+                 c->queues);
+        return ERR_CONFIG;
+    }
+    if (c->until_empty && c->concurrency == 0) {
+        buf_adds(why, "until_empty: with a concurrency of 0 this node runs nothing");
+        return ERR_CONFIG;
+    }
+    return ERR_OK;
+}
+
+static enum err load_config(struct config *c, int argc, char **argv, struct buf *why)
+{
+    enum err e = config_load(c, argc, argv, why);
+
+    return e == ERR_OK ? check_worker(c, why) : e;
+}
+
 int serve(int argc, char **argv, struct task_table *tasks)
 {
     CLEANUP(buf_release) struct buf why = BUF_INIT;
@@ -348,7 +381,7 @@ int serve(int argc, char **argv, struct task_table *tasks)
     if (cli_wants_help(argc, argv))
         return cli_help("serve");
     enum cli_mode mode = cli_take_mode(&argc, argv);
-    enum err e = config_load(&s.config, argc, argv, &why);
+    enum err e = load_config(&s.config, argc, argv, &why);
     if (e == ERR_OK && mode == CLI_PRINT_CONFIG)
         config_print(&s.config, stdout);
     else if (e == ERR_OK)

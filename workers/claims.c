@@ -32,6 +32,7 @@ static void put_off_poll(struct claims *c)
 void claims_wake(struct claims *c)
 {
     c->more = true;
+    atomic_store(&c->node->nothing_left, false);
     c->at_ms = 0;
     if (c->kind_at_ms > c->kind_rest_ms)
         c->kind_at_ms = c->kind_rest_ms;
@@ -255,6 +256,7 @@ void claims_take(struct claims *c, const struct claim *claim, const struct db_ro
     /* Less than was asked for, from the marks on: what is below them is left. */
     c->more = all || !claim->full || woken;
     c->at_ms = all || claim->full || woken ? 0 : c->marks.full_at_ms;
+    atomic_store(&c->node->nothing_left, !c->more);
 }
 
 static int64_t *average_of(struct claims *c, const struct job *job)

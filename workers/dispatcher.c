@@ -56,6 +56,7 @@ struct dispatcher {
 void dispatcher_wake(struct dispatcher *d)
 {
     monitor_lock(&d->monitor);
+    atomic_store(&d->node->nothing_left, false);
     if (d->wakes++ == d->seen_wakes) /* else it is awake, or about to be */
         monitor_signal(&d->monitor);
     monitor_unlock(&d->monitor);

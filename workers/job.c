@@ -128,7 +128,8 @@ enum {
     CLAIM_ARGS,
     CLAIM_HAS_LOCK,
     CLAIM_TIMEOUT,
-    CLAIM_OPTIONS
+    CLAIM_OPTIONS,
+    CLAIM_WAITED
 };
 
 static const char *put(char **room, const struct db_rows *rows, int row, int column)
@@ -182,6 +183,7 @@ struct job *job_of_row(const struct db_rows *rows, int row)
         read_options(job, job->options);
     }
     job->claimed_us = clock_us();
+    job->waited_us = row_int(rows, row, CLAIM_WAITED) * US_PER_MS;
     return job;
 }
 

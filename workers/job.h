@@ -38,6 +38,7 @@ struct job {
     const char *options;                      /* likewise, JSON; NULL: none */
     char traceparent[TRACEPARENT_BYTES];      /* "": none */
     int64_t claimed_us, started_us, ended_us; /* clock_us(); 0: not yet */
+    int64_t waited_us; /* from when it could start until it was claimed */
     struct abort_watch watch;
     struct progress *progress; /* the progress board's, until the job is freed; or NULL */
 

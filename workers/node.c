@@ -28,8 +28,6 @@ static void on_notify(void *arg, const char *channel, const char *payload, int s
     else if (strcmp(channel, CHANNEL_ABORT) == 0 &&
              strtoll(payload, NULL, 10) == atomic_load(&node->worker_id))
         janitor_poll_aborts(node->janitor);
-    else if (strcmp(channel, CHANNEL_SWEEP) == 0)
-        janitor_look_at_families(node->janitor);
 }
 
 static void on_resync(void *arg)
@@ -39,7 +37,6 @@ static void on_resync(void *arg)
     dispatcher_wake(node->dispatcher);
     janitor_poll_aborts(node->janitor);
     janitor_look_at_schedule(node->janitor);
-    janitor_look_at_families(node->janitor);
 }
 
 /* -- start --------------------------------------------------------------------------- */
@@ -177,6 +174,16 @@ void node_status(struct node *node, struct node_status *out)
         .stale_writes = atomic_load(&node->stale_writes),
         .rescued = atomic_load(&node->rescued),
     };
+}
+
+/* The janitor first: what it moves wakes the dispatcher. */
+bool node_is_idle(struct node *node)
+{
+    struct pool_count count = runs_count(node);
+
+    return atomic_load(&node->nothing_due) && atomic_load(&node->nothing_left) &&
+           count.running + count.waiting == 0 &&
+           dispatcher_unwritten(node->dispatcher) == 0;
 }
 
 struct task_tally *node_tally(const struct node *node, const struct task *task)

@@ -64,6 +64,10 @@ struct node_status {
 };
 void node_status(struct node *node, struct node_status *out);
 
+/* Nothing is due that this node could start now, and nothing runs here. One that is so
+ * twice in a row has not just been told of a job. */
+bool node_is_idle(struct node *node);
+
 /* What has been counted of one of its tasks (tally.h); NULL: it is none. */
 struct task_tally;
 struct task_tally *node_tally(const struct node *node, const struct task *task);

@@ -36,6 +36,8 @@ struct node {
      * heartbeat that was answered, plus the lease. Nothing starts after it. */
     _Atomic int64_t sure_until_ms;
     atomic_bool draining;
+    atomic_bool nothing_left; /* the last look, from the start, left nothing to claim */
+    atomic_bool nothing_due;  /* the janitor has moved all that is due */
     _Atomic int64_t stale_writes, rescued;
     struct task_tally *tallies; /* one for each of options.tasks */
 };
@@ -120,8 +122,6 @@ void janitor_poll_aborts(struct janitor *j);
 void janitor_look_at_schedule(struct janitor *j);
 /* The next timeout is nearer than it was. */
 void janitor_look_at_timeouts(struct janitor *j);
-/* Jobs that have a family have ended. */
-void janitor_look_at_families(struct janitor *j);
 bool janitor_is_up(struct janitor *j);
 void janitor_close(struct janitor *j); /* ends the thread */
 void janitor_free(struct janitor *j);  /* after everybody who may tell it something */

@@ -153,6 +153,9 @@ bool run_begin(struct job_ctx *ctx, struct node *node, struct job *job,
         return false;
     }
     job->started_us = clock_us();
+    struct task_tally *tally = node_tally(node, job->task);
+    if (tally != NULL)
+        tally_start(tally, job);
     if (timeouts_start(node->timeouts, job))
         janitor_look_at_timeouts(node->janitor);
     return true;

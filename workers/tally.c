@@ -12,6 +12,11 @@ static enum tally_outcome outcome_of(const struct job *job, enum ends_status sta
     return outcomes[status];
 }
 
+void tally_start(struct task_tally *t, const struct job *job)
+{
+    histogram_add(&t->waited, job->waited_us + job->started_us - job->claimed_us);
+}
+
 void tally_end(struct task_tally *t, const struct job *job,
                const struct ends_answer *answer)
 {

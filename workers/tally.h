@@ -22,12 +22,15 @@ struct task_tally {
     _Atomic int64_t stalls;  /* ran for more than 0.1 s on the loop without an await */
     _Atomic int64_t ignored; /* did not look for 5 s whether they were to abort */
     _Atomic int64_t ended[TALLY_OUTCOMES];
-    struct histogram run; /* from the start of its code to its end */
+    struct histogram waited; /* from when it could start to the start of its code */
+    struct histogram run;    /* from there to its end */
     /* Of aborts: from the request until it had reached the code, until the code saw it,
      * and until the code had stopped. */
     struct histogram delivered, acknowledged, stopped;
 };
 
+/* Its code is about to start. */
+void tally_start(struct task_tally *t, const struct job *job);
 /* What became of it has been written. */
 void tally_end(struct task_tally *t, const struct job *job,
                const struct ends_answer *answer);

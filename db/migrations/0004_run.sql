@@ -66,10 +66,16 @@ BEGIN
   RETURN ARRAY(SELECT r.ctid FROM belay.ready r WHERE r.ctid = ANY (tids) FOR UPDATE SKIP LOCKED);
 END $$;
 
+-- How long a job has waited since it could have started. By date_part(), because extract() makes a numeric; and volatile, as
+-- clock_timestamp() is, so that it becomes part of the query.
+CREATE FUNCTION belay.waited_ms(p_created_at timestamptz, p_scheduled_at timestamptz) RETURNS bigint LANGUAGE sql AS $$
+  SELECT (date_part('epoch', clock_timestamp() - greatest(p_created_at, p_scheduled_at)) * 1000)::bigint
+$$;
+
 CREATE FUNCTION belay.claim(p_worker bigint, p_n int, p_sure int, p_queues text[], p_lows json,
                             p_tasks text[] DEFAULT NULL, p_of boolean DEFAULT true)
 RETURNS TABLE (id bigint, lease bigint, queue text, task text, priority int, attempt int, counted int, max_attempts int,
-               args json, has_lock boolean, timeout_ms int, options json)
+               args json, has_lock boolean, timeout_ms int, options json, waited_ms bigint)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -99,7 +105,7 @@ BEGIN
   WITH r AS (DELETE FROM belay.ready WHERE ctid = ANY (tids) RETURNING id, priority),
   j AS MATERIALIZED (
     SELECT j.id, j.queue_id, j.task_id, j.priority, j.attempts, j.uncounted, j.attempts_base, j.max_attempts, j.args,
-           j.lock, j.queueing_lock, j.timeout_ms, j.options
+           j.lock, j.queueing_lock, j.timeout_ms, j.options, j.created_at, j.scheduled_at
     FROM r CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = r.id OFFSET 0) j),
   l AS (INSERT INTO belay.leases (worker_id, sure, lo, hi, job_ids)
         SELECT p_worker, p_sure, min(r.id), max(r.id), array_agg(r.id ORDER BY r.priority DESC, r.id) FROM r
@@ -108,7 +114,7 @@ BEGIN
         WHERE j.queueing_lock IS NOT NULL AND uniq.queueing_lock = j.queueing_lock AND uniq.id = j.id)
   SELECT j.id, l.id, q.name, t.name, j.priority, j.attempts + 1,
          j.attempts + 1 - j.uncounted - j.attempts_base, j.max_attempts::int, j.args, j.lock IS NOT NULL,
-         j.timeout_ms, j.options
+         j.timeout_ms, j.options, belay.waited_ms(j.created_at, j.scheduled_at)
   FROM l, j JOIN belay.queues q ON q.id = j.queue_id JOIN belay.tasks t ON t.id = j.task_id;
 END $$;
 
@@ -123,9 +129,6 @@ BEGIN
   FROM unnest(p_ids, p_actors) u (id, actor)
   CROSS JOIN LATERAL (SELECT j.id FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
   LEFT JOIN LATERAL (SELECT e.attempts FROM belay.ends e WHERE e.id = u.id OFFSET 0) e ON true;
-  IF EXISTS (SELECT FROM belay.children) THEN
-    PERFORM belay.leave_families(p_ids);
-  END IF;
   DELETE FROM belay.jobs WHERE id = ANY (p_ids);
   DELETE FROM belay.ends WHERE id = ANY (p_ids);
   DELETE FROM belay.progress WHERE job_id = ANY (p_ids);

@@ -2,7 +2,7 @@
 -- One function a place, one row of its CASE a reason. To add a reason: its row where it has to win (a reason that stops more stands
 -- before one that stops less), its word in the document's enum, and a line in docs/explain.md.
 
-ALTER TABLE belay.workers ADD queues text[]; -- those that it takes jobs from; null: all
+ALTER TABLE belay.workers ADD queues text[]; -- those that it takes jobs from: names and patterns; null: all
 
 -- reason: the word; why: the first half of the sentence; since: when that began; what, at: what comes next and when, null
 -- when nobody knows; facts: the reason's own fields.
@@ -36,7 +36,7 @@ DECLARE
 BEGIN
   SELECT count(*) AS n, coalesce(sum(w.running), 0) AS running, coalesce(sum(w.concurrency), 0) AS concurrency INTO takers
   FROM belay.workers w
-  WHERE w.gone_at IS NULL AND w.concurrency > 0 AND (w.queues IS NULL OR queue = ANY (w.queues))
+  WHERE w.gone_at IS NULL AND w.concurrency > 0 AND belay.takes_queue(w.queues, queue)
     AND w.heartbeat_at > clock_timestamp() - (p_node ->> 'lease_ms')::int * interval '1 millisecond';
   ahead := belay.ahead_of(j);
   x.since := greatest(j.created_at, j.scheduled_at);
@@ -115,7 +115,6 @@ BEGIN
   RETURN CASE
     WHEN EXISTS (SELECT FROM belay.scheduled s WHERE s.run_at = j.scheduled_at AND s.id = j.id)
       THEN belay.explain_scheduled(j, p_node)
-    WHEN EXISTS (SELECT FROM belay.waits w WHERE w.id = j.id) THEN belay.explain_waits(j, p_node)
     ELSE belay.explain_blocked(j, p_node) END;
 END $$;
 

@@ -238,14 +238,14 @@ END $$;
 -- The leases of jobs that have left ready and parked, one for each combination of limited gates. p_sure: as in claim().
 CREATE FUNCTION belay.lease_jobs(p_worker bigint, p_sure int, p_ids bigint[], p_gates text[])
 RETURNS TABLE (id bigint, lease bigint, queue text, task text, priority int, attempt int, counted int, max_attempts int,
-               args json, has_lock boolean, timeout_ms int, options json)
+               args json, has_lock boolean, timeout_ms int, options json, waited_ms bigint)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
   WITH t AS MATERIALIZED (
     SELECT x.ord, x.gates, j.id, j.queue_id, j.task_id, j.priority, j.attempts, j.uncounted, j.attempts_base,
-           j.max_attempts, j.args, j.lock, j.queueing_lock, j.timeout_ms, j.options
+           j.max_attempts, j.args, j.lock, j.queueing_lock, j.timeout_ms, j.options, j.created_at, j.scheduled_at
     FROM unnest(p_ids, p_gates) WITH ORDINALITY x (id, gates, ord)
     CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = x.id OFFSET 0) j),
   l AS (INSERT INTO belay.leases (worker_id, sure, lo, hi, job_ids, gates)
@@ -254,7 +254,8 @@ BEGIN
   u AS (DELETE FROM belay.uniq USING t
         WHERE t.queueing_lock IS NOT NULL AND uniq.queueing_lock = t.queueing_lock AND uniq.id = t.id)
   SELECT t.id, l.id, q.name, k.name, t.priority, t.attempts + 1, t.attempts + 1 - t.uncounted - t.attempts_base,
-         t.max_attempts::int, t.args, t.lock IS NOT NULL OR t.gates IS NOT NULL, t.timeout_ms, t.options
+         t.max_attempts::int, t.args, t.lock IS NOT NULL OR t.gates IS NOT NULL, t.timeout_ms, t.options,
+         belay.waited_ms(t.created_at, t.scheduled_at)
   FROM t JOIN l ON l.gates::text IS NOT DISTINCT FROM t.gates
   JOIN belay.queues q ON q.id = t.queue_id JOIN belay.tasks k ON k.id = t.task_id;
 END $$;
@@ -264,7 +265,7 @@ END $$;
 CREATE FUNCTION belay.claim_gated(p_worker bigint, p_n int, p_sure int, p_queues text[], p_open text[], p_lows json,
                                   p_tasks text[], p_of boolean)
 RETURNS TABLE (id bigint, lease bigint, queue text, task text, priority int, attempt int, counted int, max_attempts int,
-               args json, has_lock boolean, timeout_ms int, options json)
+               args json, has_lock boolean, timeout_ms int, options json, waited_ms bigint)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -420,9 +421,6 @@ BEGIN
     DELETE FROM belay.blocked b WHERE b.lock = j.lock AND b.priority = j.priority AND b.id = j.id;
   END IF;
   IF NOT FOUND THEN
-    DELETE FROM belay.waits w WHERE w.id = j.id; -- what it waits for stays in needs
-  END IF;
-  IF NOT FOUND THEN
     DELETE FROM belay.parked p WHERE p.id = j.id;
   END IF;
   INSERT INTO belay.parked (gate_id, priority, id, queue_id) VALUES (0, j.priority, j.id, j.queue_id);
@@ -471,12 +469,8 @@ END $$;
 CREATE FUNCTION belay.let_go(p_ids bigint[], p_actor text, OUT gone bigint[], OUT locks text[]) LANGUAGE plpgsql AS $$
 BEGIN
   WITH d AS MATERIALIZED (DELETE FROM belay.parked p WHERE p.id = ANY (p_ids) AND p.gate_id = 0 RETURNING p.id),
-  a AS MATERIALIZED (SELECT j.*, EXISTS (SELECT FROM belay.needs n WHERE n.id = j.id) AS waits
-                     FROM d CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = d.id OFFSET 0) j),
-  j AS (SELECT * FROM a WHERE NOT a.waits),
-  w AS (INSERT INTO belay.waits (id, priority, queue_id, run_at)
-        SELECT a.id, a.priority, a.queue_id, a.scheduled_at FROM a WHERE a.waits),
-  u AS (UPDATE belay.jobs x SET options = belay.without_hold(a.options) FROM a WHERE x.id = a.id),
+  j AS MATERIALIZED (SELECT j.* FROM d CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = d.id OFFSET 0) j),
+  u AS (UPDATE belay.jobs x SET options = belay.without_hold(j.options) FROM j WHERE x.id = j.id),
   b AS (INSERT INTO belay.blocked (lock, priority, id, queue_id, run_at)
         SELECT j.lock, j.priority, j.id, j.queue_id, j.scheduled_at FROM j
         WHERE j.lock IS NOT NULL AND (j.scheduled_at > now() AND NOT belay.is_lock_strict(j.options)) IS NOT TRUE),
@@ -486,9 +480,9 @@ BEGIN
   r AS (INSERT INTO belay.ready (queue_id, priority, id)
         SELECT j.queue_id, j.priority, j.id FROM j
         WHERE j.lock IS NULL AND (j.scheduled_at IS NULL OR j.scheduled_at <= now())),
-  e AS (INSERT INTO belay.events (job_id, type, actor) SELECT a.id, 'hold_ended', p_actor FROM a)
-  SELECT coalesce(array_agg(a.id), '{}'), coalesce(array_agg(a.lock) FILTER (WHERE a.lock IS NOT NULL), '{}') INTO gone, locks
-  FROM a;
+  e AS (INSERT INTO belay.events (job_id, type, actor) SELECT j.id, 'hold_ended', p_actor FROM j)
+  SELECT coalesce(array_agg(j.id), '{}'), coalesce(array_agg(j.lock) FILTER (WHERE j.lock IS NOT NULL), '{}') INTO gone, locks
+  FROM j;
 END $$;
 
 CREATE FUNCTION belay.release_by_hand(p_ids bigint[], p_actor text[])

@@ -6,5 +6,5 @@
 -- $4 queues text
 -- $5 tasks text
 -- $6 of boolean
-SELECT id, lease, queue, task, priority, attempt, counted, max_attempts, args, has_lock, timeout_ms, options
-FROM belay.claim($1, $2, $3, $4::text[], NULL, $5::text[], $6)
+SELECT id, lease, queue, task, priority, attempt, counted, max_attempts, args, has_lock, timeout_ms, options, waited_ms
+FROM belay.claim($1, $2, $3, CASE WHEN $4 ~ '[*?!]' THEN belay.queues_of($4::text[]) ELSE $4::text[] END, NULL, $5::text[], $6)

@@ -18,6 +18,26 @@ static int run_table(const struct call *call, const char *path, const char *key,
     return code;
 }
 
+static int run_counts(const struct call *call)
+{
+    static const struct column columns[] = {
+        {"TASK", "name"},           {"HERE", "here"},           {"TO DO", "todo"},
+        {"DOING", "doing"},         {"SUCCEEDED", "succeeded"}, {"FAILED", "failed"},
+        {"CANCELLED", "cancelled"}, {"ABORTED", "aborted"},     {.title = NULL}};
+    CLEANUP(answer_release) struct answer a = ANSWER_INIT;
+    struct question q = {.method = "GET", .path = "/tasks/counts"};
+    int code = client_ask(call, &q, &a);
+    size_t i;
+    json_t *task;
+
+    if (code != 0 || call->json)
+        return code;
+    json_array_foreach(json_object_get(a.json, "tasks"), i, task)
+        json_object_update(task, json_object_get(task, "jobs"));
+    print_table(json_object_get(a.json, "tasks"), columns);
+    return 0;
+}
+
 static int run_tasks(const struct call *call)
 {
     static const struct column columns[] = {{"TASK", "name"},
@@ -28,7 +48,35 @@ static int run_tasks(const struct call *call)
                                             {"DESCRIPTION", "description"},
                                             {.title = NULL}};
 
+    if (call_has(call, "counts"))
+        return run_counts(call);
     return run_table(call, "/tasks", "tasks", columns);
+}
+
+static int run_locks(const struct call *call)
+{
+    static const struct column columns[] = {{"LOCK", "lock"},     {"HOLDER", "id"},
+                                            {"STATUS", "status"}, {"QUEUE", "queue"},
+                                            {"TASK", "task"},     {"WAITING", "waiting"},
+                                            {"NEXT", "next_id"},  {.title = NULL}};
+    CLEANUP(answer_release) struct answer a = ANSWER_INIT;
+    CLEANUP(buf_release) struct buf path = BUF_INIT;
+    size_t i;
+    json_t *lock;
+
+    buf_adds(&path, "/locks");
+    call_query(call, &path);
+    int code =
+        client_ask(call, &(struct question){.method = "GET", .path = path.text}, &a);
+    if (code != 0)
+        return code;
+    json_array_foreach(json_object_get(a.json, "locks"), i, lock)
+        json_object_update_missing(lock, json_object_get(lock, "holder"));
+    if (!call->json)
+        print_table(json_object_get(a.json, "locks"), columns);
+    if (json_text(a.json, "next_cursor")[0] != '\0')
+        fprintf(stderr, "There is more: --cursor %s\n", json_text(a.json, "next_cursor"));
+    return 0;
 }
 
 static int run_queues(const struct call *call)
@@ -112,11 +160,22 @@ static const struct verb_option version_options[] = {
     {"server", NULL, "of the server instead of this program", OPTION_YES, NULL},
     {.name = NULL}};
 
+static const struct verb_option tasks_options[] = {
+    {"counts", NULL, "those that have jobs, counted by status", OPTION_YES, NULL},
+    {.name = NULL}};
+static const struct verb_option locks_options[] = {
+    {"lock", "NAME", "only this one", OPTION_TEXT, "lock"},
+    {"limit", "N", "page size, 1 to 200; default 50", OPTION_INT, "limit"},
+    {"cursor", "CURSOR", "the page that begins there", OPTION_TEXT, "cursor"},
+    {.name = NULL}};
+
 const struct verb verb_tasks = {
     .name = "tasks",
-    .synopsis = "",
+    .synopsis = "[--counts]",
     .summary = "list the tasks that the server can run",
-    .examples = "  belay tasks\n",
+    .options = tasks_options,
+    .examples = "  belay tasks\n"
+                "  belay tasks --counts\n",
     .is_client = true,
     .run = run_tasks,
 };
@@ -128,6 +187,17 @@ const struct verb verb_queues = {
     .examples = "  belay queues\n",
     .is_client = true,
     .run = run_queues,
+};
+
+const struct verb verb_locks = {
+    .name = "locks",
+    .synopsis = "[--lock NAME] [--limit N] [--cursor CURSOR]",
+    .summary = "list the locks: who has each, and how many wait for it",
+    .options = locks_options,
+    .examples = "  belay locks\n"
+                "  belay locks --json | jq '.locks[] | select(.waiting > 100)'\n",
+    .is_client = true,
+    .run = run_locks,
 };
 
 const struct verb verb_workers = {

@@ -83,6 +83,7 @@ static void see_a_broken_schema(struct seen *seen)
     cluster_psql(url, "ALTER TABLE belay.jobs RENAME id TO mislaid;"
                       "ALTER TABLE belay.queues RENAME name TO mislaid;"
                       "ALTER TABLE belay.operations RENAME id TO mislaid;"
+                      "ALTER TABLE belay.held RENAME lock TO mislaid;"
                       "ALTER TABLE belay.workers RENAME name TO mislaid;"
                       "ALTER TABLE belay.schedules RENAME name TO mislaid;"
                       "ALTER TABLE belay.gates RENAME name TO mislaid;"
@@ -147,7 +148,6 @@ static void see_creations(struct seen *seen)
     see(seen, "POST", "/jobs/batch", NULL, text_of("[" OVER "]", "replace"), 200);
     see(seen, "POST", "/jobs", NULL, "{\"task\":7}", 422);
     see(seen, "POST", "/jobs", NULL, "{\"task\":\"none\"}", 422);
-    see(seen, "POST", "/jobs", NULL, "{\"task\":\"echo\",\"parent_id\":4711}", 422);
     see(seen, "POST", "/jobs", NULL, "{", 400);
     see(seen, "POST", "/jobs", "Prefer: wait=20\r\n",
         "{\"task\":\"echo\",\"args\":{\"a\":1},\"tags\":[\"t\"]}", 201);
@@ -271,12 +271,11 @@ static void see_lists(struct seen *seen)
 {
     see(seen, "GET", "/jobs", NULL, NULL, 200);
     see(seen, "GET", "/jobs?limit=1", NULL, NULL, 200);
-    see(seen, "GET", "/jobs?parent_id=1", NULL, NULL, 200);
-    see(seen, "POST", "/jobs", NULL,
-        "{\"task\":\"echo\",\"parent_id\":1,\"depends_on\":1,\"delay_seconds\":60}", 201);
-    see(seen, "GET", "/jobs/1/children", NULL, NULL, 200);
     see(seen, "GET", "/jobs?status=doing&queue=none", NULL, NULL, 200);
+    see(seen, "GET", "/jobs?id=1,2&worker=w&metadata=%7B%7D", NULL, NULL, 200);
     see(seen, "GET", "/queues", NULL, NULL, 200);
+    see(seen, "GET", "/locks?limit=1", NULL, NULL, 200);
+    see(seen, "GET", "/tasks/counts", NULL, NULL, 200);
     see(seen, "GET", "/workers", NULL, NULL, 200);
     see(seen, "GET", "/tasks", NULL, NULL, 200);
     see(seen, "GET", "/livez", NULL, NULL, 200);
@@ -313,8 +312,8 @@ static void see_schedules(struct seen *seen)
 
 static void see_nothing_there(struct seen *seen)
 {
-    static const char *const gets[] = {"",          "/events",        "/explain",
-                                       "/children", "/cancellations", "/cancellations/1"};
+    static const char *const gets[] = {"", "/events", "/explain", "/cancellations",
+                                       "/cancellations/1"};
 
     for (size_t i = 0; i < sizeof gets / sizeof *gets; i++)
         see(seen, "GET", text_of("/jobs/4711%s", gets[i]), NULL, NULL, 404);

@@ -48,6 +48,33 @@ Test(list_jobs, each_filter_picks_what_it_says)
     expect_ids("2", s, "/jobs?task=sleep&status=todo&tag=a&queue=default");
 }
 
+Test(list_jobs, rarer_filters_pick_what_they_say)
+{
+    struct service *s =
+        service_start(cluster_database(), "--concurrency 2 --node-name w.1");
+
+    put_job(s,
+            "{\"task\":\"echo\",\"queueing_lock\":\"q\\\"'l\",\"delay_seconds\":3600}");
+    put_job(s, "{\"task\":\"echo\",\"scheduled_at\":\"2999-01-01T00:00:00Z\"}");
+    put_job(s, "{\"task\":\"sleep\",\"args\":{\"seconds\":600},"
+               "\"metadata\":{\"customer\":7,\"plan\":\"a'b\"}}");
+    put_job(s, "{\"task\":\"echo\",\"metadata\":{\"customer\":7}}");
+    wait_status(s, 3, "doing");
+    wait_status(s, 4, "succeeded");
+    expect_ids("3,1", s, "/jobs?id=1,3,4711");
+    expect_ids("3", s, "/jobs?id=3");
+    expect_ids("1", s, "/jobs?queueing_lock=q%%22%%27l");
+    expect_ids("4,3", s, "/jobs?metadata={%%22customer%%22:7}");
+    expect_ids("3", s, "/jobs?metadata={%%22plan%%22:%%22a%%27b%%22}");
+    expect_ids("4,3,2,1", s, "/jobs?metadata={}");
+    expect_ids("4,3", s, "/jobs?worker=w.1");
+    expect_ids("3", s, "/jobs?worker=w.1&status=doing");
+    expect_ids("", s, "/jobs?worker=w.2");
+    expect_ids("2", s, "/jobs?scheduled_after=2998-12-31T00:00:00Z");
+    expect_ids("1", s, "/jobs?scheduled_before=2998-12-31T00:00:00Z");
+    expect_ids("3", s, "/jobs?id=3,4&metadata={%%22customer%%22:7}&task=sleep");
+}
+
 Test(list_jobs, every_status_is_found_by_its_name)
 {
     struct service *s = service_start(cluster_database(), steered("--concurrency 2"));
@@ -103,6 +130,7 @@ Test(list_jobs, a_walk_over_all_pages_sees_each_job_once)
     cr_expect_eq(walk(s, "/jobs?limit=200&sort=created_at", 1), 205);
     cr_expect_eq(walk(s, "/jobs?tag=x%20y&status=todo&limit=41", -1), 205);
     cr_expect_eq(walk(s, "/jobs?tag=%26&limit=7", -1), 205);
+    cr_expect_eq(walk(s, "/jobs?metadata=%7B%7D&limit=50", -1), 205);
 }
 
 Test(list_jobs, a_bad_parameter_is_400)
@@ -122,6 +150,17 @@ Test(list_jobs, a_bad_parameter_is_400)
                                         "cursor=",
                                         "cursor=a1",
                                         "page=2",
+                                        "id=",
+                                        "id=1,",
+                                        "id=0",
+                                        "id=-1",
+                                        "id=9007199254740992",
+                                        "id=1;2",
+                                        "metadata=7",
+                                        "metadata=%7B",
+                                        "metadata=%7B%22a%22:%22%5Cu0000%22%7D",
+                                        "scheduled_after=tomorrow",
+                                        "scheduled_before=",
                                         "limit=1&limit=2",
                                         "queue=%FF",
                                         "lock=%C3",

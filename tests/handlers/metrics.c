@@ -76,6 +76,27 @@ Test(metrics, ends_are_counted_by_task_and_outcome)
     wait_until(value_of(scrape(s), "belay_workers") == 1);
 }
 
+Test(metrics, the_wait_for_a_start_begins_when_a_job_is_due)
+{
+    const char *url = cluster_database();
+    struct service *s = service_start(url, "--concurrency 0");
+
+    put_job(s, "{\"task\":\"echo\"}");
+    cluster_psql(url, "UPDATE belay.jobs SET created_at = now() - interval '100 s'");
+    put_job(s, "{\"task\":\"sleep\",\"args\":{\"seconds\":0}}");
+    cluster_psql(url, "UPDATE belay.jobs SET created_at = now() - interval '1000 s',"
+                      " scheduled_at = now() - interval '100 s' WHERE id = 2");
+    s = service_start(url, "--concurrency 2");
+    wait_status(s, 1, "succeeded");
+    wait_status(s, 2, "succeeded");
+    const char *text = scrape(s);
+    expect_value(text, "belay_job_wait_seconds_count{task=\"echo\"}", 1);
+    double echo = value_of(text, "belay_job_wait_seconds_sum{task=\"echo\"}");
+    double sleep = value_of(text, "belay_job_wait_seconds_sum{task=\"sleep\"}");
+    cr_expect(echo >= 100 && echo < 200, "%f", echo);
+    cr_expect(sleep >= 100 && sleep < 200, "%f", sleep);
+}
+
 Test(metrics, an_abort_is_timed_from_its_request_to_the_stop)
 {
     struct service *s = service_start(cluster_database(), "--concurrency 2");
