@@ -65,7 +65,9 @@ static void on_notify(void *arg, const char *channel, const char *payload, int s
 static enum err start_listening(struct listener *l)
 {
     struct db *db = l->listening.db;
-    enum err e = db_run(db, "LISTEN " CHANNEL_READY "; LISTEN " CHANNEL_ABORT, NULL);
+    enum err e = db_run(
+        db, "LISTEN " CHANNEL_READY "; LISTEN " CHANNEL_ABORT "; LISTEN " CHANNEL_SWEEP,
+        NULL);
 
     if (e != ERR_OK)
         return e;

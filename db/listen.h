@@ -16,6 +16,7 @@
 
 #define CHANNEL_READY "belay_ready" /* payload: queue name, or "" for any */
 #define CHANNEL_ABORT "belay_abort" /* payload: worker id */
+#define CHANNEL_SWEEP "belay_sweep" /* payload: "" */
 #define CHANNEL_ENDED "belay_ended" /* reserved */
 
 struct listener;

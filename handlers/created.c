@@ -70,3 +70,23 @@ void reply_already_enqueued(struct request *req, const char *existing, int place
                                          words, existing);
     req_error(req, e);
 }
+
+bool is_without_parent(const char *result)
+{
+    return strcmp(result, "parent-not-found") == 0 ||
+           strcmp(result, "dependency-not-found") == 0;
+}
+
+void reply_not_created(struct request *req, const char *result, const char *id, int place)
+{
+    const char *field =
+        strcmp(result, "parent-not-found") == 0 ? "parent_id" : "depends_on";
+    const char *where = place < 0 ? req_printf(req, "/%s", field)
+                                  : req_printf(req, "/%d/%s", place, field);
+
+    if (is_without_parent(result))
+        req_error(
+            req, req_fail_at(req, ERR_PARENT_NOT_FOUND, where, "there is no job %s", id));
+    else
+        reply_already_enqueued(req, id, place);
+}

@@ -239,6 +239,26 @@ static void read_strings(struct reading *r, const struct field *f,
         *(const char **)out = req_strdup(r->req, b.text, b.len);
 }
 
+/* [1,2] -> [1,2], and 1 -> [1]: each checked to be an id. */
+static void read_ids(struct reading *r, const struct field *f,
+                     const struct json_member *m, void *out)
+{
+    CLEANUP(buf_release) struct buf b = BUF_INIT;
+    struct json_member element;
+    struct json_cursor c = json_members(m->value, m->value_len);
+    bool alone = m->type == JSON_NUMBER, good = alone || m->type == JSON_ARRAY;
+    int64_t n = 0, id;
+
+    while (good && (alone ? n == 0 : json_next(&c, &element))) {
+        good = json_int(alone ? m : &element, 1, JOB_ID_MAX, &id) && n++ < f->most;
+        buf_addf(&b, "%c%" PRId64, n == 1 ? '[' : ',', id);
+    }
+    if (!good)
+        WRONG(r, m, "must be an id or an array of at most %" PRId64 " ids", f->most);
+    else if (n > 0)
+        *(const char **)out = req_printf(r->req, "%s]", b.text);
+}
+
 static void read_field(struct reading *r, const struct field *f,
                        const struct json_member *m, void *out)
 {
@@ -249,6 +269,7 @@ static void read_field(struct reading *r, const struct field *f,
         [FIELD_NAME] = read_text,        [FIELD_TIME] = read_time,
         [FIELD_OBJECT] = read_object,    [FIELD_STRINGS] = read_strings,
         [FIELD_STATUSES] = read_strings, [FIELD_ARRAY] = read_array,
+        [FIELD_IDS] = read_ids,
     };
 
     if (m->type != JSON_NULL)

@@ -26,6 +26,8 @@ enum field_type {
                        of 1..64 characters */
     FIELD_STATUSES, /* the same of at least one status of a job */
     FIELD_ARRAY,    /* struct span: the text of an array as it came */
+    FIELD_IDS,      /* const char *: a JSON array of at most `most` ids, "[1,2]"; one id
+                       may stand alone. NULL for an empty one */
 };
 
 struct span {

@@ -1,4 +1,4 @@
-/* getJob and listJobs.
+/* getJob, listJobs and listJobChildren.
  *
  * Pages go by id and not by an offset: an offset walks over all that it skips, and shows
  * a job twice or never when one is added meanwhile. Ids rise with the time of creation,
@@ -91,6 +91,7 @@ enum {
     LIST_ASCENDING,
     LIST_AFTER_ID,
     LIST_LIMIT,
+    LIST_PARENT,
     LIST_MORE,
     LIST_PARAMS
 };
@@ -155,7 +156,7 @@ static enum err read_filters(struct request *req, struct db_value *v)
     v[LIST_TASK] = db_text(req_query(req, "task"));
     v[LIST_TAG] = db_text(req_query(req, "tag"));
     v[LIST_LOCK] = db_text(req_query(req, "lock"));
-    v[LIST_AFTER] = v[LIST_BEFORE] = v[LIST_AFTER_ID] = db_null();
+    v[LIST_AFTER] = v[LIST_BEFORE] = v[LIST_AFTER_ID] = v[LIST_PARENT] = db_null();
     v[LIST_ASCENDING] = db_int(ascending);
     if (e == ERR_OK)
         e = read_time_filter(req, "created_after", &v[LIST_AFTER]);
@@ -184,14 +185,14 @@ static const char *base36(struct request *req, int64_t id)
 }
 
 /* The raw query of this request without its cursor, for Link. */
-static void add_next_link(struct request *req, const char *cursor)
+static void add_next_link(struct request *req, const char *path, const char *cursor)
 {
     static const char *const names[] = {
-        "status",        "queue",          "task", "tag",   "lock",
-        "created_after", "created_before", "sort", "limit", LIST_FILTERS};
+        "status",         "queue", "task",  "tag",       "lock",      "created_after",
+        "created_before", "sort",  "limit", "parent_id", LIST_FILTERS};
     CLEANUP(buf_release) struct buf link = BUF_INIT;
 
-    buf_addf(&link, "</jobs?cursor=%s", cursor);
+    buf_addf(&link, "<%s?cursor=%s", path, cursor);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *value = req_query(req, names[i]);
         if (value == NULL)
@@ -209,18 +210,21 @@ static void add_next_link(struct request *req, const char *cursor)
 
 /* One row more than asked for tells that there is a next page. Rejected: a count of all,
  * which would walk over every job for a figure that is old when it is read. */
-static void reply_page(struct request *req, const struct db_rows *rows)
+static void reply_page_of(struct request *req, const struct db_rows *rows,
+                          const char *path)
 {
     CLEANUP(buf_release) struct buf b = BUF_INIT;
     const char *sort = req_query(req, "sort"), *cursor = NULL;
     int64_t limit = LIMIT_DEFAULT;
     int n = rows->count;
 
+    if (n > 0 && row_is_null(rows, 0, 0))
+        n = 0; /* no such parent */
     if (req_query_int(req, "limit", 1, LIMIT_MAX, &limit) == ERR_OK && n > limit) {
         n = (int)limit;
         cursor = req_printf(req, "%c%s", sort != NULL && sort[0] == 'c' ? 'a' : 'd',
                             base36(req, row_int(rows, n - 1, 0)));
-        add_next_link(req, cursor);
+        add_next_link(req, path, cursor);
     }
     buf_adds(&b, "{\"jobs\":[");
     for (int i = 0; i < n; i++) {
@@ -233,10 +237,44 @@ static void reply_page(struct request *req, const struct db_rows *rows)
     req_reply_buf(req, 200, &b);
 }
 
+static void reply_page(struct request *req, const struct db_rows *rows)
+{
+    reply_page_of(req, rows, "/jobs");
+}
+
 enum err list_jobs(struct request *req)
 {
     struct db_value *v = submit_values(req, SQL_job_list, 1);
     enum err e = read_filters(req, v);
+    int64_t parent_id = 0;
 
+    if (e == ERR_OK)
+        e = req_query_int(req, "parent_id", 1, JOB_ID_MAX, &parent_id);
+    if (parent_id > 0)
+        v[LIST_PARENT] = db_int(parent_id);
     return e == ERR_OK ? submit(req, LANE_READ, SQL_job_list, 1, v, reply_page) : e;
+}
+
+/* -- listJobChildren ----------------------------------------------------------------- */
+
+static void reply_children(struct request *req, const struct db_rows *rows)
+{
+    const char *id = req_path(req, "jobId");
+
+    if (rows->count > 0 && row_is_null(rows, 0, 0))
+        req_error(req, req_fail(req, ERR_JOB_NOT_FOUND, "there is no job %s", id));
+    else
+        reply_page_of(req, rows, req_printf(req, "/jobs/%s/children", id));
+}
+
+enum err list_job_children(struct request *req)
+{
+    struct db_value *v = submit_values(req, SQL_job_list, 1);
+    enum err e = read_filters(req, v);
+    int64_t parent_id = 0;
+
+    if (e == ERR_OK)
+        e = req_path_id(req, "jobId", ERR_JOB_NOT_FOUND, &parent_id);
+    v[LIST_PARENT] = db_int(parent_id);
+    return e == ERR_OK ? submit(req, LANE_READ, SQL_job_list, 1, v, reply_children) : e;
 }

@@ -25,18 +25,24 @@ enum {
     INSERTED_HAS_DEADLINE
 };
 
+static bool is_refused_alone(const struct db_rows *rows, int i)
+{
+    const char *result = row_text(rows, i, INSERTED_RESULT);
+
+    return strcmp(result, "created") != 0 && strcmp(result, "refused") != 0;
+}
+
 static void reply_refused(struct request *req, const struct db_rows *rows)
 {
     int i = 0;
 
-    while (i < rows->count - 1 &&
-           strcmp(row_text(rows, i, INSERTED_RESULT), "already-enqueued") != 0)
+    while (i < rows->count - 1 && !is_refused_alone(rows, i))
         i++;
-    reply_already_enqueued(req,
-                           row_is_null(rows, i, INSERTED_EXISTING)
-                               ? "null"
-                               : row_text(rows, i, INSERTED_EXISTING),
-                           rows->count == 1 ? -1 : i);
+    reply_not_created(req, row_text(rows, i, INSERTED_RESULT),
+                      row_is_null(rows, i, INSERTED_EXISTING)
+                          ? "null"
+                          : row_text(rows, i, INSERTED_EXISTING),
+                      rows->count == 1 ? -1 : i);
 }
 
 /* -- createJob ----------------------------------------------------------------------- */

@@ -9,15 +9,17 @@
 #include "server/core/cleanup.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stddef.h>
 #include <string.h>
 
 enum {
-    FIELDS = 22,
+    FIELDS = 25,
     DELAY_MAX_SECONDS = 315360000,
     TIMEOUT_MAX_SECONDS = 604800,
-    RETRY_MAX_BYTES = 4096
+    RETRY_MAX_BYTES = 4096,
+    DEPENDS_ON_MAX = 20
 };
 
 /* -1 and INT64_MIN stand for "not given": 0 is a good delay, and a good time. */
@@ -56,6 +58,9 @@ static void job_fields(const struct config *c, struct field fields[FIELDS])
         {"on_failure", FIELD_OBJECT, AT(on_failure), 0, c->args_max_bytes},
         {"on_cancel", FIELD_OBJECT, AT(on_cancel), 0, c->args_max_bytes},
         {"retry", FIELD_OBJECT, AT(retry), 0, RETRY_MAX_BYTES},
+        {"parent_id", FIELD_INT, AT(parent_id), 1, JOB_ID_MAX},
+        {"on_parent_cancel", FIELD_TEXT, AT(on_parent_cancel), 1, 16},
+        {"depends_on", FIELD_IDS, AT(depends_on), 0, DEPENDS_ON_MAX},
     };
 
     memcpy(fields, all, sizeof all);
@@ -91,6 +96,25 @@ static enum err check_together(struct request *req, const char *where,
     if (job->limit_key != NULL && strchr(job->limit_key, '/') != NULL)
         return req_fail_at(req, ERR_INVALID, req_printf(req, "%s/limit_key", where),
                            "is part of a path, and may not have a slash");
+    return ERR_OK;
+}
+
+/* What a child does at the end of its parent: nothing is there to do without one. */
+static enum err check_parent(struct request *req, const char *where,
+                             const struct new_job *job)
+{
+    const char *how = job->on_parent_cancel;
+
+    if (how == NULL)
+        return ERR_OK;
+    if (strcmp(how, "cascade") != 0 && strcmp(how, "detach") != 0)
+        return req_fail_at(req, ERR_INVALID,
+                           req_printf(req, "%s/on_parent_cancel", where),
+                           "must be cascade or detach");
+    if (job->parent_id == 0)
+        return req_fail_at(req, ERR_INVALID,
+                           req_printf(req, "%s/on_parent_cancel", where),
+                           "cannot stand without parent_id");
     return ERR_OK;
 }
 
@@ -185,6 +209,8 @@ enum err new_job_read(struct request *req, const char *where, struct span object
     if (e == ERR_OK)
         e = check_conflict(req, where, out);
     if (e == ERR_OK)
+        e = check_parent(req, where, out);
+    if (e == ERR_OK)
         e = known_task(req, where, out->task, &task);
     if (e == ERR_OK)
         e = check_followers(req, where, out);
@@ -236,12 +262,15 @@ static void add_option(struct buf *b, const char *name, const char *json, size_t
         buf_addf(b, "%c\"%s\":%.*s", b->len == 0 ? '{' : ',', name, (int)len, json);
 }
 
+static void add_text(struct buf *b, const char *name, const char *json)
+{
+    add_option(b, name, json, json != NULL ? strlen(json) : 0);
+}
+
 static void add_word(struct request *req, struct buf *b, const char *name,
                      const char *word)
 {
-    const char *json = word != NULL ? req_printf(req, "\"%s\"", word) : NULL;
-
-    add_option(b, name, json, json != NULL ? strlen(json) : 0);
+    add_text(b, name, word != NULL ? req_printf(req, "\"%s\"", word) : NULL);
 }
 
 /* Those of the job as belay.options_text() takes them, or null. */
@@ -259,6 +288,10 @@ static struct db_value options(struct request *req, const struct new_job *j)
     add_option(&b, "on_success", j->on_success.text, j->on_success.len);
     add_option(&b, "on_failure", j->on_failure.text, j->on_failure.len);
     add_option(&b, "on_cancel", j->on_cancel.text, j->on_cancel.len);
+    if (j->parent_id != 0)
+        add_text(&b, "parent_id", req_printf(req, "%" PRId64, j->parent_id));
+    add_word(req, &b, "on_parent_cancel", j->on_parent_cancel);
+    add_text(&b, "depends_on", j->depends_on);
     if (b.len == 0)
         return db_null();
     buf_addc(&b, '}');

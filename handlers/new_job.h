@@ -17,9 +17,10 @@ enum { INSERT_PARAMS = 16 }; /* of job_insert.sql */
 /* A job as the client wrote it. */
 struct new_job {
     const char *task, *queue, *tags, *lock, *queueing_lock, *delete_policy, *limit_key;
-    const char *on_conflict; /* NULL: reject */
+    const char *on_conflict;                   /* NULL: reject */
+    const char *on_parent_cancel, *depends_on; /* depends_on: a JSON array */
     bool lock_strict;
-    int64_t priority, max_attempts, scheduled_at, deadline;
+    int64_t priority, max_attempts, scheduled_at, deadline, parent_id;
     double delay_seconds, timeout_seconds, deadline_seconds;
     struct span args, metadata, on_success, on_failure, on_cancel, retry;
 };

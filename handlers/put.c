@@ -101,10 +101,10 @@ static void reply_put(struct request *req, const struct db_rows *rows)
         reply_done(req, rows);
     } else if (strcmp(result, "replayed") == 0) {
         reply_replayed(req, rows);
-    } else if (strcmp(result, "already-enqueued") == 0) {
+    } else if (strcmp(result, "already-enqueued") == 0 || is_without_parent(result)) {
         bool alone = strcmp(req_operation(req), "createJob") == 0;
-        reply_already_enqueued(
-            req,
+        reply_not_created(
+            req, result,
             row_is_null(rows, 0, PUT_EXISTING) ? "null" : row_text(rows, 0, PUT_EXISTING),
             alone ? -1 : (int)row_int(rows, 0, PUT_PLACE));
     } else if (strcmp(result, "key-reused") == 0) {

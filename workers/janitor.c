@@ -11,9 +11,11 @@
 #include "server/core/config.h"
 #include "server/core/log.h"
 #include "server/core/monitor.h"
+#include "workers/families.h"
 #include "workers/limits.h"
 #include "workers/orders.h"
 #include "workers/parts.h"
+#include "workers/presence.h"
 #include "workers/ticks.h"
 #include "workers/upkeep.h"
 
@@ -29,7 +31,6 @@ enum {
     WATCH_MS = 500,
     DUE_MOST = 1000,
     REAP_MOST = 100,
-    NAME_BYTES = 128,
 };
 
 enum chore {
@@ -38,6 +39,7 @@ enum chore {
     DUE,
     EXPIRE,
     TICKS,
+    SWEEP,
     TIMEOUTS,
     REAP,
     UPKEEP,
@@ -49,7 +51,7 @@ struct janitor {
     struct node *node;
     pthread_t thread;
     struct monitor monitor;
-    bool stopping, aborts_wanted, due_wanted, timeouts_wanted; /* under monitor */
+    bool stopping, wanted[CHORES]; /* under monitor */
     /* the thread's own */
     struct link link;
     int64_t at_ms[CHORES];
@@ -74,84 +76,14 @@ static bool ask(struct janitor *j, enum sql sql, const struct db_value *values,
 
 /* -- this worker --------------------------------------------------------------------- */
 
-static void be_sure_until(struct janitor *j, int64_t ms)
-{
-    atomic_store(&j->node->sure_until_ms, ms);
-    runs_poke(j->node);
-}
-
-static void register_worker(struct janitor *j)
-{
-    const struct config *c = j->node->options.config;
-    char host[64] = "", name[NAME_BYTES];
-    CLEANUP(buf_release) struct buf queues = BUF_INIT;
-    struct db_rows rows;
-    int64_t sent_ms = clock_ms();
-
-    gethostname(host, sizeof host - 1);
-    if (c->node_name[0] != '\0')
-        snprintf(name, sizeof name, "%s", c->node_name);
-    else
-        snprintf(name, sizeof name, "%s:%d", host, (int)getpid());
-    buf_addf(&queues, "{%s}", c->queues);
-    struct db_value values[] = {
-        db_text(name),          db_text(host),
-        db_int(getpid()),       db_text(BELAY_VERSION),
-        db_int(c->concurrency), c->queues[0] != '\0' ? db_text(queues.text) : db_null()};
-    if (!ask(j, SQL_worker_register, values, &rows))
-        return;
-    atomic_store(&j->node->worker_id, row_int(&rows, 0, 0));
-    db_rows_free(&rows);
-    log_info("worker_register", "worker=%" PRId64 " name=%s",
-             atomic_load(&j->node->worker_id), log_quoted(name));
-    be_sure_until(j, sent_ms + lease_ms(j));
-    dispatcher_wake(j->node->dispatcher);
-}
-
-/* Others have taken its jobs: what runs is stopped, what waits is forgotten. */
-static void give_up_worker(struct janitor *j, int64_t worker_id)
-{
-    struct job_list waiting = {.n = 0};
-    int running;
-
-    atomic_store(&j->node->worker_id, 0);
-    runs_take_waiting(j->node, INT64_MAX, &waiting);
-    for (struct job *job = waiting.first; job != NULL; job = job->next)
-        job->fate = FATE_UNSTARTED; /* the fence will refuse it */
-    log_warn("worker_heartbeat", "worker=%" PRId64 " lost=true waiting=%d hint=%s",
-             worker_id, waiting.n,
-             log_quoted("it was not heard of for longer than its lease; its jobs are "
-                        "with other workers now"));
-    dispatcher_end_all(j->node->dispatcher, &waiting);
-    running = abort_request_all(j->node->aborts, worker_id, ABORT_WORKER_LOST);
-    if (running > 0)
-        log_warn("worker_heartbeat", "told_to_stop=%d", running);
-}
-
 static void heartbeat(struct janitor *j)
 {
-    int64_t worker_id = atomic_load(&j->node->worker_id), sent_ms = clock_ms();
-    struct pool_count count = runs_count(j->node);
-    struct db_value values[] = {db_int(worker_id), db_int(count.running)};
-    struct db_rows rows;
+    bool aborts = false;
 
-    j->at_ms[HEARTBEAT] = sent_ms + lease_ms(j) / 3;
-    if (worker_id == 0) {
-        register_worker(j);
-        return;
-    }
-    if (!ask(j, SQL_worker_heartbeat, values, &rows))
-        return;
-    bool alive = row_bool(&rows, 0, 0);
-    if (row_int(&rows, 0, 1) > 0)
+    j->at_ms[HEARTBEAT] = clock_ms() + lease_ms(j) / 3;
+    presence_tell(&j->link, j->node, &aborts);
+    if (aborts)
         j->at_ms[ABORTS] = 0;
-    db_rows_free(&rows);
-    if (alive) {
-        be_sure_until(j, sent_ms + lease_ms(j));
-        return;
-    }
-    give_up_worker(j, worker_id);
-    register_worker(j);
 }
 
 /* -- aborts -------------------------------------------------------------------------- */
@@ -212,6 +144,15 @@ static void tick(struct janitor *j)
     j->at_ms[TICKS] = ticks_make(&j->link, j->node) + clock_ms();
 }
 
+static void sweep(struct janitor *j)
+{
+    bool aborting = false;
+
+    j->at_ms[SWEEP] = clock_ms() + families_sweep(&j->link, j->node, &aborting);
+    if (aborting)
+        j->at_ms[ABORTS] = 0;
+}
+
 static void reap(struct janitor *j)
 {
     struct db_value values[] = {db_int(lease_ms(j)), db_int(REAP_MOST)};
@@ -253,8 +194,9 @@ static void watch(struct janitor *j)
 
 static void (*const chores[CHORES])(struct janitor *) = {
     [HEARTBEAT] = heartbeat, [ABORTS] = poll_aborts, [DUE] = move_due,
-    [EXPIRE] = expire,       [TICKS] = tick,         [TIMEOUTS] = abort_late,
-    [REAP] = reap,           [UPKEEP] = keep_up,     [WATCH] = watch};
+    [EXPIRE] = expire,       [TICKS] = tick,         [SWEEP] = sweep,
+    [TIMEOUTS] = abort_late, [REAP] = reap,          [UPKEEP] = keep_up,
+    [WATCH] = watch};
 
 /* -- the thread ---------------------------------------------------------------------- */
 
@@ -287,12 +229,12 @@ static int64_t due_ms(const struct janitor *j, enum chore chore)
 static void take_wishes(struct janitor *j)
 {
     monitor_lock(&j->monitor);
-    if (j->aborts_wanted)
-        j->at_ms[ABORTS] = 0;
-    if (j->due_wanted)
-        j->at_ms[DUE] = j->at_ms[EXPIRE] = j->at_ms[TICKS] = 0;
-    bool asked = j->aborts_wanted;
-    j->aborts_wanted = j->due_wanted = j->timeouts_wanted = false;
+    bool asked = j->wanted[ABORTS];
+    for (enum chore chore = 0; chore < CHORES; chore++) {
+        if (j->wanted[chore])
+            j->at_ms[chore] = 0;
+        j->wanted[chore] = false;
+    }
     monitor_unlock(&j->monitor);
     if (asked)
         poll_aborts(j); /* also for a job whose claim is on its way: a tombstone */
@@ -327,31 +269,23 @@ static int64_t next_chore_ms(const struct janitor *j)
     return at_ms;
 }
 
+/* Something is wished for that can be done. Under monitor. */
+static bool has_wishes(const struct janitor *j)
+{
+    return j->link.db != NULL && memchr(j->wanted, true, sizeof j->wanted) != NULL;
+}
+
 /* False: the janitor is to stop. */
 static bool wait_for_chore(struct janitor *j)
 {
     int64_t at_ms = next_chore_ms(j);
 
     monitor_lock(&j->monitor);
-    while (!j->stopping &&
-           (j->link.db == NULL ||
-            (!j->aborts_wanted && !j->due_wanted && !j->timeouts_wanted)) &&
-           monitor_wait(&j->monitor, at_ms))
+    while (!j->stopping && !has_wishes(j) && monitor_wait(&j->monitor, at_ms))
         ;
     bool goes_on = !j->stopping;
     monitor_unlock(&j->monitor);
     return goes_on;
-}
-
-static void leave(struct janitor *j)
-{
-    struct db_value values[] = {db_int(atomic_load(&j->node->worker_id))};
-    struct db_rows rows;
-
-    if (j->link.db != NULL && values[0].num != 0 &&
-        ask(j, SQL_worker_stop, values, &rows))
-        db_rows_free(&rows);
-    link_drop(&j->link);
 }
 
 static void *run(void *arg)
@@ -366,7 +300,8 @@ static void *run(void *arg)
             begin_anew(j);
         do_chores(j);
     }
-    leave(j);
+    presence_end(&j->link, j->node);
+    link_drop(&j->link);
     return NULL;
 }
 
@@ -391,27 +326,34 @@ enum err janitor_open(struct node *node, struct janitor **out_j)
 
 /* -- from other threads -------------------------------------------------------------- */
 
-static void want(struct janitor *j, bool *wish)
+static void want(struct janitor *j, enum chore chore)
 {
     monitor_lock(&j->monitor);
-    *wish = true;
+    j->wanted[chore] = true;
     monitor_signal(&j->monitor);
     monitor_unlock(&j->monitor);
 }
 
 void janitor_poll_aborts(struct janitor *j)
 {
-    want(j, &j->aborts_wanted);
+    want(j, ABORTS);
 }
 
 void janitor_look_at_schedule(struct janitor *j)
 {
-    want(j, &j->due_wanted);
+    want(j, DUE);
+    want(j, EXPIRE);
+    want(j, TICKS);
 }
 
 void janitor_look_at_timeouts(struct janitor *j)
 {
-    want(j, &j->timeouts_wanted);
+    want(j, TIMEOUTS);
+}
+
+void janitor_look_at_families(struct janitor *j)
+{
+    want(j, SWEEP);
 }
 
 bool janitor_is_up(struct janitor *j)
@@ -421,14 +363,12 @@ bool janitor_is_up(struct janitor *j)
 
 void janitor_close(struct janitor *j)
 {
-    bool unused;
-
     if (j == NULL)
         return;
     monitor_lock(&j->monitor);
     j->stopping = true;
+    monitor_signal(&j->monitor);
     monitor_unlock(&j->monitor);
-    want(j, &unused);
     pthread_join(j->thread, NULL);
 }
 

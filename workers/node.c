@@ -28,6 +28,8 @@ static void on_notify(void *arg, const char *channel, const char *payload, int s
     else if (strcmp(channel, CHANNEL_ABORT) == 0 &&
              strtoll(payload, NULL, 10) == atomic_load(&node->worker_id))
         janitor_poll_aborts(node->janitor);
+    else if (strcmp(channel, CHANNEL_SWEEP) == 0)
+        janitor_look_at_families(node->janitor);
 }
 
 static void on_resync(void *arg)
@@ -37,6 +39,7 @@ static void on_resync(void *arg)
     dispatcher_wake(node->dispatcher);
     janitor_poll_aborts(node->janitor);
     janitor_look_at_schedule(node->janitor);
+    janitor_look_at_families(node->janitor);
 }
 
 /* -- start --------------------------------------------------------------------------- */

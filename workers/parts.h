@@ -122,6 +122,8 @@ void janitor_poll_aborts(struct janitor *j);
 void janitor_look_at_schedule(struct janitor *j);
 /* The next timeout is nearer than it was. */
 void janitor_look_at_timeouts(struct janitor *j);
+/* Jobs that have a family have ended. */
+void janitor_look_at_families(struct janitor *j);
 bool janitor_is_up(struct janitor *j);
 void janitor_close(struct janitor *j); /* ends the thread */
 void janitor_free(struct janitor *j);  /* after everybody who may tell it something */

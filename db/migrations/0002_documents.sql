@@ -33,7 +33,7 @@ $$;
 CREATE FUNCTION belay.options_text(p_options json) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
   IF p_options IS NULL THEN
-    RETURN ',"traceparent":null,"limit_key":null,"hold":null,"retry":null,"lock_strict":false,"delete_policy":"never","on_success":null,"on_failure":null,"on_cancel":null,"origin":null';
+    RETURN ',"traceparent":null,"limit_key":null,"hold":null,"retry":null,"lock_strict":false,"delete_policy":"never","on_success":null,"on_failure":null,"on_cancel":null,"origin":null,"parent_id":null,"on_parent_cancel":null,"depends_on":[]';
   END IF;
   RETURN concat(',"traceparent":', coalesce((p_options -> 'traceparent')::text, 'null'),
                 ',"limit_key":', coalesce((p_options -> 'limit_key')::text, 'null'),
@@ -44,7 +44,11 @@ BEGIN
                 ',"on_success":', coalesce((p_options -> 'on_success')::text, 'null'),
                 ',"on_failure":', coalesce((p_options -> 'on_failure')::text, 'null'),
                 ',"on_cancel":', coalesce((p_options -> 'on_cancel')::text, 'null'),
-                ',"origin":', coalesce((p_options -> 'origin')::text, 'null'));
+                ',"origin":', coalesce((p_options -> 'origin')::text, 'null'),
+                ',"parent_id":', coalesce((p_options -> 'parent_id')::text, 'null'),
+                ',"on_parent_cancel":', coalesce((p_options -> 'on_parent_cancel')::text,
+                                                 CASE WHEN p_options -> 'parent_id' IS NULL THEN 'null' ELSE '"detach"' END),
+                ',"depends_on":', coalesce((p_options -> 'depends_on')::text, '[]'));
 END $$;
 
 -- The job's document. plpgsql, because its expressions are run without the set-up of a query.

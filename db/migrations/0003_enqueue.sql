@@ -97,6 +97,13 @@ CREATE TYPE belay.inserted AS (
   ord int, id bigint, result text, existing_id bigint, scheduled boolean, etag text, job text,
   has_deadline boolean);
 
+-- What new jobs find in their families (0015_family.sql). parents: all that they name, held. refused: the groups that are not
+-- put in; lost: which of them name a job that is not there (lost_parent), and the result that says so. waiting: those whose place
+-- is waits; doomed: of these, those that have nothing to wait for any more, and why.
+CREATE TYPE belay.family AS (
+  parents bigint[], refused int[], lost bigint[], lost_parent bigint[], lost_as text[], waiting bigint[], doomed bigint[],
+  reasons text[]);
+
 -- Jobs without lock, queueing lock or schedule: two plain inserts, ids in the order of the input. plpgsql, as all that is hot:
 -- it keeps its plans, and a function in SQL is planned at each call.
 CREATE FUNCTION belay.insert_plain(
@@ -167,6 +174,7 @@ DECLARE
   ids bigint[];
   refused int[];
   locks text[];
+  f belay.family;
 BEGIN
   IF p_obey AND EXISTS (SELECT FROM belay.rules) THEN -- mostly there is none
     RETURN QUERY SELECT * FROM belay.obey_rules(ARRAY(SELECT x FROM belay.insert_jobs(
@@ -185,6 +193,14 @@ BEGIN
   END IF;
   ids := ARRAY(SELECT nextval('belay.job_id_seq') FROM generate_series(1, cardinality(p_tasks)));
   refused := belay.take_queueing_locks(p_grps, ids, p_queueing_locks);
+  f.waiting := '{}';
+  f.doomed := '{}';
+  IF EXISTS (SELECT FROM unnest(p_options) o WHERE o IS NOT NULL AND belay.has_family(o)) THEN
+    f := belay.join_families(refused, p_grps, ids, p_options);
+    refused := f.refused;
+    DELETE FROM belay.uniq u USING unnest(p_grps, ids, p_queueing_locks) x (g, i, l)
+    WHERE x.g = ANY (refused) AND u.queueing_lock = x.l AND u.id = x.i;
+  END IF;
   RETURN QUERY
   WITH t AS MATERIALIZED (
     SELECT x.*, q.id AS queue_id, k.id AS task_id, x.tags_text::text[] AS tags,
@@ -198,6 +214,7 @@ BEGIN
     CROSS JOIN LATERAL (SELECT q.id FROM belay.queues q WHERE q.name = x.queue OFFSET 0) q
     CROSS JOIN LATERAL (SELECT k.id FROM belay.tasks k WHERE k.name = x.task OFFSET 0) k),
   ok AS (SELECT * FROM t WHERE NOT g = ANY (refused)),
+  todo AS (SELECT * FROM ok WHERE id <> ALL (f.waiting)),
   j AS (INSERT INTO belay.jobs (id, created_at, queue_id, task_id, priority, max_attempts, tags, args, metadata,
                                 scheduled_at, lock, queueing_lock, timeout_ms, deadline, options)
         SELECT id, now(), queue_id, task_id, priority, max_attempts, tags, args, metadata, run_at, lock,
@@ -205,17 +222,19 @@ BEGIN
   l AS (INSERT INTO belay.deadlines (at, id) SELECT deadline, id FROM ok WHERE deadline IS NOT NULL),
   f AS (INSERT INTO belay.follows (job_id) SELECT id FROM ok WHERE options IS NOT NULL AND belay.has_consequences(options)),
   b AS (INSERT INTO belay.blocked (lock, priority, id, queue_id, run_at)
-        SELECT lock, priority, id, queue_id, run_at FROM ok
+        SELECT lock, priority, id, queue_id, run_at FROM todo
         WHERE lock IS NOT NULL AND (run_at > now() AND NOT belay.is_lock_strict(options)) IS NOT TRUE),
   s AS (INSERT INTO belay.scheduled (run_at, id, queue_id, priority, lock)
-        SELECT run_at, id, queue_id, priority, lock FROM ok
+        SELECT run_at, id, queue_id, priority, lock FROM todo
         WHERE run_at > now() AND (lock IS NULL OR NOT belay.is_lock_strict(options))),
+  w AS (INSERT INTO belay.waits (id, priority, queue_id, run_at)
+        SELECT id, priority, queue_id, run_at FROM ok WHERE id = ANY (f.waiting)),
   r AS (INSERT INTO belay.ready (queue_id, priority, id)
-        SELECT queue_id, priority, id FROM ok WHERE lock IS NULL AND (run_at IS NULL OR run_at <= now()))
+        SELECT queue_id, priority, id FROM todo WHERE lock IS NULL AND (run_at IS NULL OR run_at <= now()))
   SELECT t.ord::int, t.id,
          CASE WHEN NOT t.g = ANY (refused) THEN 'created'
-              WHEN u.id IS NULL THEN 'refused' ELSE 'already-enqueued' END,
-         CASE WHEN t.g = ANY (refused) THEN u.id END,
+              WHEN u.id IS NULL THEN coalesce(f.lost_as[array_position(f.lost, t.id)], 'refused') ELSE 'already-enqueued' END,
+         CASE WHEN t.g = ANY (refused) THEN coalesce(u.id, f.lost_parent[array_position(f.lost, t.id)]) END,
          coalesce(t.run_at > now(), false),
          belay.etag_text(d.job), d.job, t.deadline IS NOT NULL
   FROM t LEFT JOIN belay.uniq u ON u.queueing_lock = t.queueing_lock
@@ -223,9 +242,18 @@ BEGIN
     SELECT CASE WHEN t.want THEN belay.job_text(t.id, t.queue, t.task, t.priority, t.args, 'todo', 0, t.max_attempts,
              t.lock, t.queueing_lock, t.tags, t.metadata, t.run_at, now(), NULL, NULL, NULL, NULL, NULL, NULL, NULL,
              t.timeout_ms, t.deadline, t.options)
-           END AS job OFFSET 0) d;
+           END AS job OFFSET 0) d
+  WHERE t.id <> ALL (f.doomed);
+  IF f.doomed <> '{}' THEN
+    RETURN QUERY SELECT * FROM belay.end_doomed(ids, p_want, f);
+  END IF;
   locks := ARRAY(SELECT DISTINCT x.l FROM unnest(p_grps, p_locks) x (g, l)
                  WHERE x.l IS NOT NULL AND NOT x.g = ANY (refused));
+  IF f.parents IS NOT NULL THEN -- whoever held the row of a job that has a lock looks at its line
+    locks := locks || ARRAY(SELECT j.lock FROM unnest(f.parents) u (id)
+                            CROSS JOIN LATERAL (SELECT j.lock FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
+                            WHERE j.lock IS NOT NULL);
+  END IF;
   IF locks <> '{}' AND p_promote THEN
     PERFORM belay.promote(locks);
   END IF;
@@ -239,7 +267,8 @@ CREATE FUNCTION belay.enqueue(
   max_attempts int DEFAULT 1, tags text[] DEFAULT '{}', metadata json DEFAULT '{}', wake boolean DEFAULT true,
   timeout_seconds numeric DEFAULT NULL, deadline timestamptz DEFAULT NULL, traceparent text DEFAULT NULL,
   lock_strict boolean DEFAULT NULL, delete_policy text DEFAULT NULL, on_success json DEFAULT NULL, on_failure json DEFAULT NULL, on_cancel json DEFAULT NULL,
-  retry json DEFAULT NULL, limit_key text DEFAULT NULL)
+  retry json DEFAULT NULL, limit_key text DEFAULT NULL,
+  parent_id bigint DEFAULT NULL, on_parent_cancel text DEFAULT NULL, depends_on bigint[] DEFAULT NULL)
 RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   made belay.inserted;
@@ -248,7 +277,8 @@ DECLARE
     FROM (VALUES ('traceparent', to_json(traceparent)), ('limit_key', to_json(limit_key)),
                  ('lock_strict', CASE WHEN lock_strict THEN json 'true' END),
                  ('delete_policy', to_json(delete_policy)), ('on_success', on_success),
-                 ('on_failure', on_failure), ('on_cancel', on_cancel), ('retry', retry)) o (name, value) WHERE o.value IS NOT NULL);
+                 ('on_failure', on_failure), ('on_cancel', on_cancel), ('retry', retry), ('parent_id', to_json(parent_id)),
+                 ('on_parent_cancel', to_json(on_parent_cancel)), ('depends_on', to_json(nullif(depends_on, '{}')))) o (name, value) WHERE o.value IS NOT NULL);
   problem text;
 BEGIN
   args := coalesce(args, '{}');
@@ -270,6 +300,10 @@ BEGIN
     WHEN scheduled_at NOT BETWEEN '1970-01-01 00:00Z' AND '9999-12-31 23:59Z'
       THEN 'scheduled_at must be from 1970 to 9999'
     WHEN timeout_seconds NOT BETWEEN 0 AND 604800 THEN 'timeout_seconds must be from 0 to 604800'
+    WHEN on_parent_cancel NOT IN ('cascade', 'detach') THEN 'on_parent_cancel must be cascade or detach'
+    WHEN on_parent_cancel IS NOT NULL AND parent_id IS NULL THEN 'on_parent_cancel needs a parent_id'
+    WHEN cardinality(depends_on) > 20 THEN 'depends_on must be at most 20'
+    WHEN array_position(depends_on, NULL) IS NOT NULL THEN 'depends_on must have no nulls'
     WHEN delete_policy NOT IN ('never', 'successful', 'always') THEN 'delete_policy must be never, successful or always'
     WHEN traceparent !~ '^(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$' THEN 'traceparent must be as W3C Trace Context has it'
     WHEN limit_key !~ '^[A-Za-z0-9_.:-]{1,128}$' THEN 'limit_key must have 1 to 128 letters, digits and _ . : -'
@@ -286,6 +320,9 @@ BEGIN
     ARRAY[coalesce(tags, '{}')::text], ARRAY[metadata], ARRAY[scheduled_at], ARRAY[NULL::bigint], ARRAY[lock],
     ARRAY[queueing_lock], ARRAY[false], ARRAY[ceil(timeout_seconds * 1000)::int], ARRAY[deadline], ARRAY[NULL::bigint],
     ARRAY[options]);
+  IF made.result IN ('parent-not-found', 'dependency-not-found') THEN
+    RAISE EXCEPTION 'there is no job %', made.existing_id USING ERRCODE = 'foreign_key_violation';
+  END IF;
   IF made.result <> 'created' THEN
     RAISE EXCEPTION 'queueing lock "%" is taken by job %', queueing_lock, made.existing_id
       USING ERRCODE = 'unique_violation';

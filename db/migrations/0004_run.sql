@@ -129,6 +129,9 @@ BEGIN
   FROM unnest(p_ids, p_actors) u (id, actor)
   CROSS JOIN LATERAL (SELECT j.id FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
   LEFT JOIN LATERAL (SELECT e.attempts FROM belay.ends e WHERE e.id = u.id OFFSET 0) e ON true;
+  IF EXISTS (SELECT FROM belay.children) THEN
+    PERFORM belay.leave_families(p_ids);
+  END IF;
   DELETE FROM belay.jobs WHERE id = ANY (p_ids);
   DELETE FROM belay.ends WHERE id = ANY (p_ids);
   DELETE FROM belay.progress WHERE job_id = ANY (p_ids);

@@ -57,6 +57,9 @@ BEGIN
         IF NOT FOUND THEN
           PERFORM FROM belay.parked p WHERE p.id = x.id FOR UPDATE;
         END IF;
+        IF NOT FOUND AND x.options IS NOT NULL THEN
+          PERFORM FROM belay.waits w WHERE w.id = x.id FOR UPDATE;
+        END IF;
         IF FOUND THEN
           todo := todo || x.id;
         END IF;
@@ -118,15 +121,15 @@ BEGIN
   IF NOT FOUND AND j.lock IS NOT NULL THEN
     DELETE FROM belay.blocked b WHERE b.lock = j.lock AND b.priority = j.priority AND b.id = p_id;
   END IF;
-  IF NOT FOUND THEN
+  IF NOT FOUND AND NOT belay.leave_waits(p_id) THEN
     PERFORM belay.leave_parked(p_id);
   END IF;
   IF j.queueing_lock IS NOT NULL THEN
     DELETE FROM belay.uniq u WHERE u.queueing_lock = j.queueing_lock AND u.id = p_id;
   END IF;
   c := belay.end_todo(p_id, j.attempts, p_abort, p_delete, p_reason, p_actor, p_cause);
+  PERFORM belay.follow(ARRAY[p_id]);
   IF j.options IS NOT NULL THEN
-    PERFORM belay.follow(ARRAY[p_id]);
     c := belay.last_receipt(p_id);
   END IF;
   RETURN c;
@@ -265,6 +268,7 @@ BEGIN
   SELECT t.ord, 'cancelled', 'cancelled', belay.etag_text(t.job), t.job, belay.cancellation_text(t.receipt),
          (t.receipt).n, NULL::bigint, NULL::int, t.queue
   FROM t;
+  PERFORM belay.follow(p_ids);
 END $$;
 
 -- The same for many that run: held already, abort asked for, no precondition, not to be deleted, not asked before. Answers
@@ -318,6 +322,7 @@ BEGIN
       a.result := 'cancelled';
       SELECT * INTO j FROM belay.jobs WHERE id = p_id; -- an attempt may have come and gone since the first look
       c := belay.end_todo(p_id, j.attempts, p_abort, false, p_reason, p_actor, p_cause);
+      PERFORM belay.follow(ARRAY[p_id]);
       RETURN belay.answer_with(a, p_id, c);
     END IF;
   END IF;
@@ -505,7 +510,7 @@ BEGIN
     VALUES (p_id, 'retried', p_actor, json_build_object('by_hand', true));
     DELETE FROM belay.ends WHERE id = p_id RETURNING * INTO e;
     DELETE FROM belay.progress WHERE job_id = p_id;
-    IF belay.has_consequences(j.options) THEN
+    IF belay.has_consequences(j.options) OR EXISTS (SELECT FROM belay.children c WHERE c.parent_id = p_id AND c.cascades) THEN
       INSERT INTO belay.follows (job_id) VALUES (p_id);
     END IF;
     UPDATE belay.jobs x SET attempts = e.attempts, attempts_base = e.attempts - x.uncounted, scheduled_at = NULL,
@@ -571,20 +576,26 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION belay.cancel FROM PUBLIC;
 
--- Lists. A filter on the status starts from the small tables that say it.
+-- Lists. A filter on the status starts from the small tables that say it; one on the parent from its children. One row of nulls:
+-- there is no such parent.
 CREATE FUNCTION belay.list_jobs(
   p_statuses text[], p_queue text, p_task text, p_tag text, p_lock text, p_after timestamptz, p_before timestamptz,
-  p_ascending boolean, p_after_id bigint, p_limit int, p_more json DEFAULT NULL)
+  p_ascending boolean, p_after_id bigint, p_limit int, p_parent bigint DEFAULT NULL,
+  p_more json DEFAULT NULL)
 RETURNS TABLE (id bigint, job text) LANGUAGE plpgsql STABLE AS $$
 DECLARE
   sources text[] := '{}';
   source text;
   ids bigint[];
 BEGIN
+  IF p_parent IS NOT NULL AND NOT EXISTS (SELECT FROM belay.jobs j WHERE j.id = p_parent) THEN
+    RETURN QUERY VALUES (NULL::bigint, NULL::text);
+    RETURN;
+  END IF;
   IF p_statuses IS NOT NULL THEN
     IF 'todo' = ANY (p_statuses) THEN
       sources := sources || ARRAY['SELECT id FROM belay.ready', 'SELECT id FROM belay.scheduled',
-                                  'SELECT id FROM belay.blocked', 'SELECT id FROM belay.parked'];
+                                  'SELECT id FROM belay.blocked', 'SELECT id FROM belay.parked', 'SELECT id FROM belay.waits'];
     END IF;
     IF 'doing' = ANY (p_statuses) THEN
       sources := sources || 'SELECT u.id FROM belay.leases l, unnest(l.job_ids) u (id)'::text;
@@ -596,7 +607,8 @@ BEGIN
     END IF;
     source := 'JOIN (' || array_to_string(sources, ' UNION ALL ') || ') s ON s.id = j.id';
   END IF;
-  EXECUTE concat('SELECT ARRAY(SELECT j.id FROM belay.jobs j ', source, ' WHERE true',
+  EXECUTE concat('SELECT ARRAY(SELECT j.id FROM belay.jobs j ', source,
+      CASE WHEN p_parent IS NOT NULL THEN ' JOIN belay.children f ON f.id = j.id AND f.parent_id = $9' END, ' WHERE true',
       CASE WHEN p_after_id IS NOT NULL THEN CASE WHEN p_ascending THEN ' AND j.id > $1' ELSE ' AND j.id < $1' END END,
       CASE WHEN p_queue IS NOT NULL THEN ' AND j.queue_id = (SELECT id FROM belay.queues WHERE name = $2)' END,
       CASE WHEN p_task IS NOT NULL THEN ' AND j.task_id = (SELECT id FROM belay.tasks WHERE name = $3)' END,
@@ -606,7 +618,7 @@ BEGIN
       CASE WHEN p_before IS NOT NULL THEN ' AND j.created_at < $7' END,
       CASE WHEN p_more IS NOT NULL THEN belay.list_conditions(p_more) END,
       ' ORDER BY j.id ', CASE WHEN p_ascending THEN 'ASC' ELSE 'DESC' END, ' LIMIT $8)')
-  INTO ids USING p_after_id, p_queue, p_task, p_tag, p_lock, p_after, p_before, p_limit;
+  INTO ids USING p_after_id, p_queue, p_task, p_tag, p_lock, p_after, p_before, p_limit, p_parent;
   RETURN QUERY SELECT s.id, s.job FROM belay.job_states(ids) s
                ORDER BY CASE WHEN p_ascending THEN s.id ELSE -s.id END;
 END $$;

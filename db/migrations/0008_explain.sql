@@ -115,6 +115,7 @@ BEGIN
   RETURN CASE
     WHEN EXISTS (SELECT FROM belay.scheduled s WHERE s.run_at = j.scheduled_at AND s.id = j.id)
       THEN belay.explain_scheduled(j, p_node)
+    WHEN EXISTS (SELECT FROM belay.waits w WHERE w.id = j.id) THEN belay.explain_waits(j, p_node)
     ELSE belay.explain_blocked(j, p_node) END;
 END $$;
 

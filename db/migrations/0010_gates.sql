@@ -421,6 +421,9 @@ BEGIN
     DELETE FROM belay.blocked b WHERE b.lock = j.lock AND b.priority = j.priority AND b.id = j.id;
   END IF;
   IF NOT FOUND THEN
+    DELETE FROM belay.waits w WHERE w.id = j.id; -- what it waits for stays in needs
+  END IF;
+  IF NOT FOUND THEN
     DELETE FROM belay.parked p WHERE p.id = j.id;
   END IF;
   INSERT INTO belay.parked (gate_id, priority, id, queue_id) VALUES (0, j.priority, j.id, j.queue_id);
@@ -469,8 +472,12 @@ END $$;
 CREATE FUNCTION belay.let_go(p_ids bigint[], p_actor text, OUT gone bigint[], OUT locks text[]) LANGUAGE plpgsql AS $$
 BEGIN
   WITH d AS MATERIALIZED (DELETE FROM belay.parked p WHERE p.id = ANY (p_ids) AND p.gate_id = 0 RETURNING p.id),
-  j AS MATERIALIZED (SELECT j.* FROM d CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = d.id OFFSET 0) j),
-  u AS (UPDATE belay.jobs x SET options = belay.without_hold(j.options) FROM j WHERE x.id = j.id),
+  a AS MATERIALIZED (SELECT j.*, EXISTS (SELECT FROM belay.needs n WHERE n.id = j.id) AS waits
+                     FROM d CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = d.id OFFSET 0) j),
+  j AS (SELECT * FROM a WHERE NOT a.waits),
+  w AS (INSERT INTO belay.waits (id, priority, queue_id, run_at)
+        SELECT a.id, a.priority, a.queue_id, a.scheduled_at FROM a WHERE a.waits),
+  u AS (UPDATE belay.jobs x SET options = belay.without_hold(a.options) FROM a WHERE x.id = a.id),
   b AS (INSERT INTO belay.blocked (lock, priority, id, queue_id, run_at)
         SELECT j.lock, j.priority, j.id, j.queue_id, j.scheduled_at FROM j
         WHERE j.lock IS NOT NULL AND (j.scheduled_at > now() AND NOT belay.is_lock_strict(j.options)) IS NOT TRUE),
@@ -480,9 +487,9 @@ BEGIN
   r AS (INSERT INTO belay.ready (queue_id, priority, id)
         SELECT j.queue_id, j.priority, j.id FROM j
         WHERE j.lock IS NULL AND (j.scheduled_at IS NULL OR j.scheduled_at <= now())),
-  e AS (INSERT INTO belay.events (job_id, type, actor) SELECT j.id, 'hold_ended', p_actor FROM j)
-  SELECT coalesce(array_agg(j.id), '{}'), coalesce(array_agg(j.lock) FILTER (WHERE j.lock IS NOT NULL), '{}') INTO gone, locks
-  FROM j;
+  e AS (INSERT INTO belay.events (job_id, type, actor) SELECT a.id, 'hold_ended', p_actor FROM a)
+  SELECT coalesce(array_agg(a.id), '{}'), coalesce(array_agg(a.lock) FILTER (WHERE a.lock IS NOT NULL), '{}') INTO gone, locks
+  FROM a;
 END $$;
 
 CREATE FUNCTION belay.release_by_hand(p_ids bigint[], p_actor text[])

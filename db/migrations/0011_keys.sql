@@ -38,7 +38,11 @@ CREATE TYPE belay.put_done AS (
   ord int, g int, id bigint, result text, existing_id bigint, scheduled boolean, etag text, job text, has_deadline boolean,
   aborted text);
 
--- The answer to a request: done, replayed, already-enqueued (by existing_id; place: which of the batch), key-reused, again.
+CREATE FUNCTION belay.is_refusal(p_result text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+  SELECT p_result IN ('already-enqueued', 'refused', 'parent-not-found', 'dependency-not-found')
+$$;
+
+-- The answer to a request: done, replayed, already-enqueued or a job that is missing (by existing_id; place: which of the batch), key-reused, again.
 CREATE TYPE belay.put_answer AS (
   ord int, result text, status int, job_id bigint, existing_id bigint, place int, etag text, body text, n_new int,
   n_ready int, in_calendar boolean);
@@ -180,8 +184,14 @@ CREATE FUNCTION belay.replace_todo(p_id bigint, r belay.put_row) RETURNS void LA
 DECLARE
   j belay.jobs;
   n belay.jobs := belay.job_of(r);
+  waited boolean := false;
 BEGIN
   SELECT * INTO j FROM belay.jobs WHERE id = p_id;
+  IF belay.has_family(j.options) OR belay.has_family(n.options) THEN -- it stays in its own family, and waits for whom it waited
+    n.options := nullif((coalesce(n.options::jsonb, '{}') - '{parent_id,on_parent_cancel,depends_on}'::text[]) || coalesce((
+      SELECT jsonb_object_agg(o.key, o.value) FROM jsonb_each(j.options::jsonb) o
+      WHERE o.key IN ('parent_id', 'on_parent_cancel', 'depends_on')), '{}'), '{}')::json;
+  END IF;
   IF j.options -> 'hold' IS NOT NULL THEN -- who holds it by hand is not overruled
     n.options := (coalesce(n.options::jsonb, '{}') || jsonb_build_object('hold', j.options -> 'hold'))::json;
   END IF;
@@ -192,6 +202,10 @@ BEGIN
   END IF;
   IF NOT FOUND AND j.lock IS NOT NULL THEN
     DELETE FROM belay.blocked x WHERE x.lock = j.lock AND x.priority = j.priority AND x.id = p_id;
+  END IF;
+  IF NOT FOUND THEN
+    DELETE FROM belay.waits x WHERE x.id = p_id;
+    waited := FOUND;
   END IF;
   IF NOT FOUND THEN
     PERFORM belay.leave_parked(p_id);
@@ -212,6 +226,8 @@ BEGIN
   END IF;
   IF n.options -> 'hold' IS NOT NULL THEN
     INSERT INTO belay.parked (gate_id, priority, id, queue_id) VALUES (0, n.priority, p_id, n.queue_id);
+  ELSIF waited THEN
+    INSERT INTO belay.waits (id, priority, queue_id, run_at) VALUES (p_id, n.priority, n.queue_id, n.scheduled_at);
   ELSIF n.scheduled_at > now() AND (n.lock IS NULL OR NOT belay.is_lock_strict(n.options)) THEN
     INSERT INTO belay.scheduled (run_at, id, queue_id, priority, lock)
     VALUES (n.scheduled_at, p_id, n.queue_id, n.priority, n.lock);
@@ -239,15 +255,16 @@ RETURNS TABLE (ord int, job belay.put_row, waiting bigint, running bigint[], to_
   WHERE r.on_conflict <> 'reject' AND r.queueing_lock IS NOT NULL
 $$;
 
--- Holds those that are in the way; what the look before found still holds then.
+-- Holds those that are in the way, and those that the new ones belong to; what the look before found still holds then.
 CREATE FUNCTION belay.hold_takers(p_rows belay.put_row[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   ids bigint[];
+  parents bigint[] := belay.parents_of(ARRAY(SELECT r.options FROM unnest(p_rows) r));
 BEGIN
   FOR look IN 1 .. 10 LOOP
     BEGIN
       ids := ARRAY(SELECT DISTINCT i FROM belay.takers(p_rows) t, unnest(t.to_hold) i ORDER BY i);
-      PERFORM belay.hold_jobs(ids);
+      PERFORM belay.hold_jobs(ids || parents);
       IF ids = ARRAY(SELECT DISTINCT i FROM belay.takers(p_rows) t, unnest(t.to_hold) i ORDER BY i) THEN
         RETURN;
       END IF;
@@ -339,7 +356,7 @@ BEGIN
       CROSS JOIN LATERAL (SELECT j.id, j.lock FROM belay.jobs j WHERE j.id = t.waiting AND j.lock IS NOT NULL OFFSET 0) j
       WHERE t.waiting = ANY (t.to_hold);
       done := ARRAY(SELECT d FROM belay.put_held(left_rows) d);
-      IF EXISTS (SELECT FROM unnest(done) d WHERE d.result IN ('already-enqueued', 'refused') AND d.g = ANY (special)) THEN
+      IF EXISTS (SELECT FROM unnest(done) d WHERE belay.is_refusal(d.result) AND d.g = ANY (special)) THEN
         RAISE EXCEPTION 'refused' USING ERRCODE = 'BL001';
       END IF;
       EXIT;
@@ -348,11 +365,13 @@ BEGIN
         SELECT ROW(d.ord, d.g, NULL, CASE WHEN d.result = 'already-enqueued' AND r.on_conflict <> 'reject' THEN 'again'
                                           ELSE d.result END, d.existing_id, false, NULL, NULL, false, NULL)::belay.put_done
         FROM unnest(done) d JOIN unnest(p_rows) r ON r.ord = d.ord
-        WHERE d.result IN ('already-enqueued', 'refused') AND d.g = ANY (special));
+        WHERE belay.is_refusal(d.result) AND d.g = ANY (special));
     END;
   END LOOP;
   RETURN QUERY SELECT * FROM unnest(refused || done);
-  PERFORM belay.release(locks || ARRAY(SELECT r.lock FROM unnest(left_rows) r WHERE r.lock IS NOT NULL), holders);
+  PERFORM belay.release(locks || ARRAY(SELECT r.lock FROM unnest(left_rows) r WHERE r.lock IS NOT NULL)
+                        || (SELECT y.locks FROM belay.all_locks_of(belay.parents_of(ARRAY(SELECT r.options FROM unnest(left_rows) r))) y),
+                        holders);
 END $$;
 
 -- What a request is answered, of what became of its jobs.
@@ -362,14 +381,15 @@ DECLARE
   d belay.put_done;
 BEGIN
   SELECT min(x.ord), CASE WHEN bool_or(x.result = 'again') THEN 'again'
-                          WHEN bool_or(x.result IN ('already-enqueued', 'refused')) THEN 'already-enqueued' ELSE 'done' END,
+                          WHEN bool_or(belay.is_refusal(x.result)) THEN 'already-enqueued' ELSE 'done' END,
          CASE WHEN bool_or(x.result IN ('created', 'cancelled')) THEN 201 ELSE 200 END,
          count(*) FILTER (WHERE x.result IN ('created', 'cancelled')),
          count(*) FILTER (WHERE x.result IN ('created', 'replaced') AND NOT x.scheduled), bool_or(x.scheduled OR x.has_deadline)
   INTO a.ord, a.result, a.status, a.n_new, a.n_ready, a.in_calendar FROM unnest(p_done) x;
   IF a.result = 'already-enqueued' THEN
-    SELECT x.existing_id, x.ord - a.ord INTO a.existing_id, a.place FROM unnest(p_done) x
-    ORDER BY x.result = 'already-enqueued' DESC, x.ord LIMIT 1;
+    SELECT CASE x.result WHEN 'refused' THEN a.result ELSE x.result END, x.existing_id, x.ord - a.ord
+    INTO a.result, a.existing_id, a.place FROM unnest(p_done) x WHERE belay.is_refusal(x.result)
+    ORDER BY x.result <> 'refused' DESC, x.ord LIMIT 1;
   ELSIF p_done[1].job IS NOT NULL THEN
     d := p_done[1];
     a.job_id := d.id;

@@ -109,7 +109,7 @@ END $$;
 
 -- The places where a todo job may stand.
 CREATE FUNCTION belay.todo_places() RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
-  SELECT '{scheduled,blocked,parked,ready}'::text[]
+  SELECT '{scheduled,waits,blocked,parked,ready}'::text[]
 $$;
 
 -- What is walked over, in the order of the locks; and a look at the end whether anything has moved past the walk.
@@ -137,6 +137,7 @@ BEGIN
                                          outcome)
         SELECT j.id, coalesce((SELECT max(x.n) FROM belay.cancellations x WHERE x.job_id = j.id), 0) + 1, 'user',
                o.reason, o.actor, o.abort, o.delete_requested, stopped_at, stopped_at, 'cancelled' FROM j),
+  w AS (DELETE FROM belay.needs n USING j WHERE n.id = j.id),
   u AS (DELETE FROM belay.uniq q USING j
         WHERE j.queueing_lock IS NOT NULL AND q.queueing_lock = j.queueing_lock AND q.id = j.id),
   h AS (UPDATE belay.jobs x SET options = belay.without_hold(j.options) FROM j
@@ -549,6 +550,7 @@ BEGIN
   DELETE FROM belay.blocked b USING unnest(p_ids) u (id)
   CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
   WHERE b.lock = j.lock AND b.priority = j.priority AND b.id = j.id;
+  DELETE FROM belay.waits w USING unnest(p_ids) u (id) WHERE w.id = u.id;
 END $$;
 
 -- Cancels, among the jobs that this transaction has just put in, those that a rule is for, and answers all with the
@@ -556,7 +558,8 @@ END $$;
 -- rule waits for it to end, and looks once more.
 CREATE FUNCTION belay.obey_rules(p_made belay.inserted[]) RETURNS SETOF belay.inserted LANGUAGE plpgsql AS $$
 DECLARE
-  left_ids bigint[] := ARRAY(SELECT m.id FROM unnest(p_made) m WHERE m.result = 'created');
+  left_ids bigint[] := ARRAY(SELECT m.id FROM unnest(p_made) m
+                             WHERE m.result = 'created' AND NOT EXISTS (SELECT FROM belay.ends e WHERE e.id = m.id));
   hit_ids bigint[];
   all_hit bigint[] := '{}';
   gone bigint[] := '{}';

@@ -47,7 +47,8 @@ BEGIN
   RETURN made;
 END $$;
 
--- Every statement that ends jobs calls this when their ends are written, before it forgets any of them. Answers those that
+-- Every statement that ends jobs calls this when their ends are written, before it forgets any of them; jobs that have not ended
+-- are passed over. Answers those that
 -- their delete policy removes, which the caller does when it needs them no more: leave_nothing().
 CREATE FUNCTION belay.follow(p_ids bigint[]) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
@@ -58,10 +59,13 @@ BEGIN
   IF NOT EXISTS (SELECT FROM belay.follows) THEN
     RETURN '{}';
   END IF;
-  FOR x IN WITH f AS (DELETE FROM belay.follows f WHERE f.job_id = ANY (p_ids) RETURNING f.job_id)
+  FOR x IN WITH f AS (DELETE FROM belay.follows f WHERE f.job_id = ANY (p_ids)
+                        AND EXISTS (SELECT FROM (SELECT e.id FROM belay.ends e WHERE e.id = f.job_id OFFSET 0) e)
+                      RETURNING f.job_id)
            SELECT f.job_id, e.status, j.options FROM f
            CROSS JOIN LATERAL (SELECT j.options FROM belay.jobs j WHERE j.id = f.job_id OFFSET 0) j
            CROSS JOIN LATERAL (SELECT e.status FROM belay.ends e WHERE e.id = f.job_id OFFSET 0) e ORDER BY f.job_id LOOP
+    PERFORM belay.tell_family(x.job_id, x.status);
     happened := CASE x.status WHEN 2 THEN 'success' WHEN 3 THEN 'failure' ELSE 'cancel' END;
     IF x.options -> ('on_' || happened) IS NOT NULL THEN
       PERFORM belay.follow_with(x.options -> ('on_' || happened), x.job_id, happened);

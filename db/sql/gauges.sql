@@ -8,6 +8,7 @@ share AS MATERIALIZED (
          least(1, 1024.0 * 8192 / greatest(1, pg_relation_size('belay.scheduled')))::float8 AS scheduled,
          least(1, 1024.0 * 8192 / greatest(1, pg_relation_size('belay.blocked')))::float8 AS blocked,
          least(1, 1024.0 * 8192 / greatest(1, pg_relation_size('belay.parked')))::float8 AS parked,
+         least(1, 1024.0 * 8192 / greatest(1, pg_relation_size('belay.waits')))::float8 AS waiting,
          greatest(1, (SELECT sum(cardinality(l.job_ids)) FROM belay.leases l) / 4000)::int AS stride),
 n AS (
   SELECT r.queue_id, 'todo' AS status, count(*) / (SELECT ready FROM share) AS n
@@ -22,12 +23,15 @@ n AS (
   SELECT r.queue_id, 'parked', count(*) / (SELECT parked FROM share)
   FROM belay.parked r TABLESAMPLE SYSTEM ((SELECT parked * 100 FROM share)) GROUP BY 1
   UNION ALL
+  SELECT r.queue_id, 'waiting', count(*) / (SELECT waiting FROM share)
+  FROM belay.waits r TABLESAMPLE SYSTEM ((SELECT waiting * 100 FROM share)) GROUP BY 1
+  UNION ALL
   SELECT j.queue_id, 'doing', count(*) * min(s.stride)
   FROM share s, belay.leases l CROSS JOIN LATERAL unnest(l.job_ids) WITH ORDINALITY u (id, n)
   CROSS JOIN LATERAL (SELECT j.queue_id FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
   WHERE (l.id + u.n) % s.stride = 0 GROUP BY 1)
 SELECT 'jobs' AS gauge, q.name AS queue, w.status, round(coalesce(n.n, 0)::numeric)::bigint AS value
-FROM q CROSS JOIN unnest(ARRAY['todo', 'scheduled', 'blocked', 'parked', 'doing']) w (status)
+FROM q CROSS JOIN unnest(ARRAY['todo', 'scheduled', 'blocked', 'waiting', 'parked', 'doing']) w (status)
 LEFT JOIN n ON n.queue_id = q.id AND n.status = w.status
 UNION ALL
 SELECT 'latency_us', q.name, NULL,

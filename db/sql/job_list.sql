@@ -1,4 +1,4 @@
--- job_list: one page of jobs, by id; after_id is where the last page ended.
+-- job_list: one page of jobs, by id; after_id is where the last page ended. A row of nulls: no such parent.
 -- $1 statuses text
 -- $2 queue text
 -- $3 task text
@@ -9,5 +9,6 @@
 -- $8 ascending boolean
 -- $9 after_id bigint
 -- $10 row_limit int
--- $11 more json
-SELECT id, job FROM belay.list_jobs($1::text[], $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+-- $11 parent bigint
+-- $12 more json
+SELECT id, job FROM belay.list_jobs($1::text[], $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)

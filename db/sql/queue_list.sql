@@ -6,6 +6,7 @@ n AS (
   UNION ALL SELECT queue_id, 'scheduled', count(*) FROM belay.scheduled GROUP BY 1
   UNION ALL SELECT queue_id, 'blocked', count(*) FROM belay.blocked GROUP BY 1
   UNION ALL SELECT queue_id, 'parked', count(*) FROM belay.parked GROUP BY 1
+  UNION ALL SELECT queue_id, 'waiting', count(*) FROM belay.waits GROUP BY 1
   UNION ALL SELECT j.queue_id, 'doing', count(*)
   FROM belay.leases l, unnest(l.job_ids) u (id) JOIN belay.jobs j ON j.id = u.id GROUP BY 1
   UNION ALL SELECT j.queue_id, (ARRAY['succeeded', 'failed', 'cancelled', 'aborted'])[e.status - 1],
@@ -16,7 +17,7 @@ c AS (SELECT queue_id, json_object_agg(what, n) AS of FROM n GROUP BY 1)
 SELECT q.name, concat('{"name":', to_json(q.name), ',', belay.gate_text(g),
          (SELECT string_agg(concat(',"', w, '":', coalesce(c.of ->> w,
             '0')), '' ORDER BY o)
-          FROM unnest(ARRAY['todo', 'scheduled', 'blocked', 'parked', 'doing', 'succeeded', 'failed', 'cancelled', 'aborted'])
+          FROM unnest(ARRAY['todo', 'scheduled', 'blocked', 'waiting', 'parked', 'doing', 'succeeded', 'failed', 'cancelled', 'aborted'])
                WITH ORDINALITY x (w, o)),
          ',"estimated":', ((SELECT ends FROM share) < 1)::text, '}') AS queue
 FROM belay.queues q LEFT JOIN c ON c.queue_id = q.id

@@ -3,7 +3,8 @@
 WITH share AS MATERIALIZED (
   SELECT belay.share_to_count('belay.ready') AS ready, belay.share_to_count('belay.scheduled') AS scheduled,
          belay.share_to_count('belay.blocked') AS blocked,
-         belay.share_to_count('belay.parked') AS parked, belay.share_to_count('belay.ends') AS ends),
+         belay.share_to_count('belay.parked') AS parked, belay.share_to_count('belay.waits') AS waits,
+         belay.share_to_count('belay.ends') AS ends),
 p AS (
   SELECT r.id, 'todo' AS what, s.ready AS share
   FROM share s, belay.ready r TABLESAMPLE SYSTEM ((SELECT ready * 100 FROM share))
@@ -13,6 +14,8 @@ p AS (
   SELECT r.id, 'todo', s.blocked FROM share s, belay.blocked r TABLESAMPLE SYSTEM ((SELECT blocked * 100 FROM share))
   UNION ALL
   SELECT r.id, 'todo', s.parked FROM share s, belay.parked r TABLESAMPLE SYSTEM ((SELECT parked * 100 FROM share))
+  UNION ALL
+  SELECT r.id, 'todo', s.waits FROM share s, belay.waits r TABLESAMPLE SYSTEM ((SELECT waits * 100 FROM share))
   UNION ALL
   SELECT u.id, 'doing', 1 FROM belay.leases l CROSS JOIN LATERAL unnest(l.job_ids) u (id)
   UNION ALL

@@ -94,7 +94,7 @@ static const char *wrong_type(const struct verb_option *o, const char *value)
 {
     json_error_t error;
 
-    if (o->type == OPTION_INT)
+    if (o->type == OPTION_INT || o->type == OPTION_IDS)
         return is_number(value, true) ? NULL : "a whole number";
     if (o->type == OPTION_NUMBER)
         return is_number(value, false) ? NULL : "a number";
@@ -258,7 +258,10 @@ static void add_list(const struct call *call, const struct verb_option *o,
         if (call->given[i].option != o)
             continue;
         buf_addc(out, before);
-        buf_add_json_string(out, call->given[i].value, strlen(call->given[i].value));
+        if (o->type == OPTION_IDS)
+            buf_adds(out, call->given[i].value);
+        else
+            buf_add_json_string(out, call->given[i].value, strlen(call->given[i].value));
         before = ',';
     }
     buf_addc(out, ']');
@@ -273,7 +276,7 @@ void call_body(const struct call *call, struct buf *out)
         buf_addf(out, ",\"%s\":", g->option->param);
         if (g->option->type == OPTION_YES)
             buf_adds(out, "true");
-        else if (g->option->type == OPTION_LIST)
+        else if (g->option->type == OPTION_LIST || g->option->type == OPTION_IDS)
             add_list(call, g->option, out);
         else if (g->option->type == OPTION_TEXT)
             buf_add_json_string(out, g->value, strlen(g->value));

@@ -35,6 +35,11 @@ static const struct verb_option options[] = {
     {"tag", "TEXT", "a tag; may be given more than once", OPTION_LIST, "tags"},
     {"metadata", "JSON", "an object that is kept with the job", OPTION_OBJECT,
      "metadata"},
+    {"parent", "ID", "the job that it is a child of", OPTION_INT, "parent_id"},
+    {"on-parent-cancel", "WHAT", "cascade: it ends with its parent; detach: it does not",
+     OPTION_TEXT, "on_parent_cancel"},
+    {"depends-on", "ID", "start when that job has succeeded; may be given more than once",
+     OPTION_IDS, "depends_on"},
     WAIT_OPTION("wait for its end; exit code 1 unless it succeeds in that time"),
     {.name = NULL}};
 

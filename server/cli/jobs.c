@@ -5,6 +5,7 @@
 #include "server/cli/verbs.h"
 #include "server/core/cleanup.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 static const struct verb_option get_options[] = {WAIT_OPTION("wait for its end"),
@@ -23,6 +24,7 @@ static const struct verb_option list_options[] = {
     {"queue", "NAME", "only of this queue", OPTION_TEXT, "queue"},
     {"task", "NAME", "only of this task", OPTION_TEXT, "task"},
     {"tag", "TEXT", "only with this tag", OPTION_TEXT, "tag"},
+    {"parent", "ID", "only children of this job", OPTION_INT, "parent_id"},
     {"id", "IDS", "only these, as 3,1,2", OPTION_TEXT, "id"},
     {"lock", "NAME", "only with this lock", OPTION_TEXT, "lock"},
     {"queueing-lock", "NAME", "only with this queueing lock", OPTION_TEXT,
@@ -38,6 +40,13 @@ static const struct verb_option list_options[] = {
     {"scheduled-before", "TIME", "only scheduled for before then", OPTION_TEXT,
      "scheduled_before"},
     {"sort", "ORDER", "-created_at (default) or created_at", OPTION_TEXT, "sort"},
+    {"limit", "N", "page size, 1 to 200; default 50", OPTION_INT, "limit"},
+    {"cursor", "CURSOR", "the page that begins there", OPTION_TEXT, "cursor"},
+    {"all", NULL, "all pages", OPTION_YES, NULL},
+    {.name = NULL}};
+
+static const struct verb_option children_options[] = {
+    {"status", "STATUS", "as of list", OPTION_TEXT, "status"},
     {"limit", "N", "page size, 1 to 200; default 50", OPTION_INT, "limit"},
     {"cursor", "CURSOR", "the page that begins there", OPTION_TEXT, "cursor"},
     {"all", NULL, "all pages", OPTION_YES, NULL},
@@ -110,7 +119,7 @@ static int run_events(const struct call *call)
 /* One page; `cursor` becomes that of the next, or empty. */
 /* A server that stops in the middle of --all ends it with an error, after the pages that
  * came: exit code 0 means the whole list. */
-static int list_page(const struct call *call, struct buf *cursor)
+static int list_page(const struct call *call, const char *of, struct buf *cursor)
 {
     static const struct column columns[] = {{"ID", "id"},
                                             {"STATUS", "status"},
@@ -124,7 +133,7 @@ static int list_page(const struct call *call, struct buf *cursor)
     CLEANUP(answer_release) struct answer a = ANSWER_INIT;
     CLEANUP(buf_release) struct buf path = BUF_INIT;
 
-    buf_adds(&path, "/jobs");
+    buf_adds(&path, of);
     call_query(call, &path);
     if (cursor->len > 0) {
         buf_addf(&path, "%ccursor=", strchr(path.text, '?') != NULL ? '&' : '?');
@@ -143,7 +152,7 @@ static int list_page(const struct call *call, struct buf *cursor)
 
 /* Without --all one page, so that `belay list` is quick with a million jobs; that there
  * is more goes to stderr, where it does not become part of the data. */
-static int run_list(const struct call *call)
+static int list(const struct call *call, const char *of)
 {
     CLEANUP(buf_release) struct buf cursor = BUF_INIT;
     int code;
@@ -151,11 +160,27 @@ static int run_list(const struct call *call)
     if (call_has(call, "all") && call_has(call, "cursor"))
         return usage_error(call, "--all and --cursor do not go together");
     do
-        code = list_page(call, &cursor);
+        code = list_page(call, of, &cursor);
     while (code == 0 && call_has(call, "all") && cursor.len > 0);
     if (code == 0 && cursor.len > 0)
         fprintf(stderr, "There is more: --cursor %s, or --all\n", cursor.text);
     return code;
+}
+
+static int run_list(const struct call *call)
+{
+    return list(call, "/jobs");
+}
+
+static int run_children(const struct call *call)
+{
+    CLEANUP(buf_release) struct buf of = BUF_INIT;
+    int64_t id;
+
+    if (!call_job_id(call, &id))
+        return 2;
+    buf_addf(&of, "/jobs/%" PRId64 "/children", id);
+    return list(call, of.text);
 }
 
 const struct verb verb_get = {
@@ -182,6 +207,19 @@ const struct verb verb_list = {
                 "  belay list --limit 200 --json | jq '.jobs[].id'\n",
     .is_client = true,
     .run = run_list,
+};
+
+const struct verb verb_children = {
+    .name = "children",
+    .synopsis = "ID [--option VALUE ...]",
+    .summary = "list the children of a job, the newest first",
+    .options = children_options,
+    .examples = "  belay children 33\n"
+                "  belay children 33 --status todo,doing --all\n",
+    .least_words = 1,
+    .most_words = 1,
+    .is_client = true,
+    .run = run_children,
 };
 
 const struct verb verb_retry = {

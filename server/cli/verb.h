@@ -24,7 +24,8 @@ enum option_type {
     OPTION_INT,
     OPTION_NUMBER,
     OPTION_OBJECT, /* a JSON object, sent as it was written */
-    OPTION_LIST    /* TEXT that may be given more than once */
+    OPTION_LIST,   /* TEXT that may be given more than once */
+    OPTION_IDS     /* the same of whole numbers */
 };
 
 struct verb_option {

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ANSWERS_MAX = 8, ARGS_MAX = 32 };
+enum { ANSWERS_MAX = 8, ARGS_MAX = 48 };
 
 struct asked asked;
 struct ran ran;

@@ -38,14 +38,16 @@ Test(verbs, enqueue_puts_each_option_where_it_belongs)
     run("enqueue", "t", "--args", "{}", "--queue", "q\"", "--priority", "-5",
         "--max-attempts=3", "--delay", "1.5", "--timeout", "0.5", "--deadline-in", "9",
         "--lock", "l", "--queueing-lock", "m", "--tag", "a", "--tag", "b", "--metadata",
-        "{\"x\": 1}");
+        "{\"x\": 1}", "--parent", "7", "--on-parent-cancel", "cascade", "--depends-on",
+        "8", "--depends-on", "9");
     expect(0, "33", "");
     cr_expect_str_eq(asked.body,
                      "{\"task\":\"t\",\"args\":{},\"queue\":\"q\\\"\",\"priority\":-5,"
                      "\"max_attempts\":3,\"delay_seconds\":1.5,"
                      "\"timeout_seconds\":0.5,\"deadline_seconds\":9,\"lock\":\"l\","
                      "\"queueing_lock\":\"m\",\"tags\":[\"a\",\"b\"],"
-                     "\"metadata\":{\"x\": 1}}");
+                     "\"metadata\":{\"x\": 1},\"parent_id\":7,"
+                     "\"on_parent_cancel\":\"cascade\",\"depends_on\":[8,9]}");
 }
 
 Test(verbs, enqueue_reads_args_from_stdin)
@@ -183,8 +185,8 @@ Test(verbs, delete_asks_in_the_query)
 
 Test(verbs, an_id_is_a_number)
 {
-    static const char *const names[] = {"get",   "cancel",  "delete",
-                                        "retry", "explain", "events"};
+    static const char *const names[] = {"get",     "cancel", "delete",  "retry",
+                                        "explain", "events", "children"};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         run_alone(names[i], "33/cancel");
@@ -232,6 +234,17 @@ Test(verbs, list_all_follows_the_cursor)
     cr_expect_str_eq(asked.line, "GET /jobs?queue=q&cursor=c%2B1");
     run_alone("list", "--all", "--cursor", "c");
     expect(2, "", "do not go together");
+}
+
+Test(verbs, children_is_the_list_of_a_job)
+{
+    answer_with(200, "{\"jobs\":[" JOB("doing") "],\"next_cursor\":\"c1\"}");
+    run("children", "33", "--status", "doing");
+    expect(0, "33  doing   default", "There is more: --cursor c1, or --all\n");
+    cr_expect_str_eq(asked.line, "GET /jobs/33/children?status=doing");
+    answer_with(200, "{\"jobs\":[],\"next_cursor\":null}");
+    run("list", "--parent", "33");
+    cr_expect_str_eq(asked.line, "GET /jobs?parent_id=33");
 }
 
 Test(verbs, explain_is_one_sentence)

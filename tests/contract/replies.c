@@ -148,6 +148,7 @@ static void see_creations(struct seen *seen)
     see(seen, "POST", "/jobs/batch", NULL, text_of("[" OVER "]", "replace"), 200);
     see(seen, "POST", "/jobs", NULL, "{\"task\":7}", 422);
     see(seen, "POST", "/jobs", NULL, "{\"task\":\"none\"}", 422);
+    see(seen, "POST", "/jobs", NULL, "{\"task\":\"echo\",\"parent_id\":4711}", 422);
     see(seen, "POST", "/jobs", NULL, "{", 400);
     see(seen, "POST", "/jobs", "Prefer: wait=20\r\n",
         "{\"task\":\"echo\",\"args\":{\"a\":1},\"tags\":[\"t\"]}", 201);
@@ -271,6 +272,10 @@ static void see_lists(struct seen *seen)
 {
     see(seen, "GET", "/jobs", NULL, NULL, 200);
     see(seen, "GET", "/jobs?limit=1", NULL, NULL, 200);
+    see(seen, "GET", "/jobs?parent_id=1", NULL, NULL, 200);
+    see(seen, "POST", "/jobs", NULL,
+        "{\"task\":\"echo\",\"parent_id\":1,\"depends_on\":1,\"delay_seconds\":60}", 201);
+    see(seen, "GET", "/jobs/1/children", NULL, NULL, 200);
     see(seen, "GET", "/jobs?status=doing&queue=none", NULL, NULL, 200);
     see(seen, "GET", "/jobs?id=1,2&worker=w&metadata=%7B%7D", NULL, NULL, 200);
     see(seen, "GET", "/queues", NULL, NULL, 200);
@@ -312,8 +317,8 @@ static void see_schedules(struct seen *seen)
 
 static void see_nothing_there(struct seen *seen)
 {
-    static const char *const gets[] = {"", "/events", "/explain", "/cancellations",
-                                       "/cancellations/1"};
+    static const char *const gets[] = {"",          "/events",        "/explain",
+                                       "/children", "/cancellations", "/cancellations/1"};
 
     for (size_t i = 0; i < sizeof gets / sizeof *gets; i++)
         see(seen, "GET", text_of("/jobs/4711%s", gets[i]), NULL, NULL, 404);

@@ -88,7 +88,7 @@ Test(bulk, a_job_that_moves_past_the_walk_is_found_at_the_end)
                       "t.ask('cancel', '{}')");
     /* The places are behind the walk when the job comes back to one. */
     cluster_psql(url,
-                 "UPDATE belay.operations SET stage = 5, seen = pg_current_xact_id(); "
+                 "UPDATE belay.operations SET stage = 6, seen = pg_current_xact_id(); "
                  "SELECT t.back_mine(1, 'shutdown')");
     jobs_expect(url, "SELECT t.step()", "running");
     jobs_expect(url, "SELECT t.counts(1)", "");

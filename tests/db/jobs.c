@@ -35,6 +35,7 @@ static const char making[] =
     " UNION ALL SELECT 'blocked' FROM belay.blocked WHERE id = job"
     " UNION ALL SELECT CASE gate_id WHEN 0 THEN 'held' ELSE 'parked' END FROM "
     "belay.parked WHERE id = job"
+    " UNION ALL SELECT 'waits' FROM belay.waits WHERE id = job"
     " UNION ALL SELECT 'lease' FROM belay.leases, unnest(job_ids) u WHERE u = job"
     " UNION ALL SELECT 'ends' FROM belay.ends WHERE id = job) x $$;"
     "CREATE FUNCTION t.events(job bigint) RETURNS text LANGUAGE sql AS $$"
@@ -158,13 +159,50 @@ static const char gating[] =
     "THEN 500 END, NULL);"
     " END IF; END $$;";
 
+static const char families[] =
+    /* A job with these options; a child; one that waits for others. */
+    "CREATE FUNCTION t.put(o json, lock text DEFAULT NULL, qlock text DEFAULT NULL, at "
+    "timestamptz DEFAULT NULL) RETURNS text LANGUAGE sql AS $$ SELECT CASE WHEN result = "
+    "'created' THEN id::text ELSE result END FROM belay.insert_jobs(ARRAY[0], "
+    "ARRAY['t'], "
+    "ARRAY['default'], ARRAY[0], ARRAY['{}'::json], ARRAY[1], ARRAY['{}'], "
+    "ARRAY['{}'::json], ARRAY[at], ARRAY[NULL::bigint], ARRAY[lock], ARRAY[qlock], "
+    "ARRAY[true], p_options => ARRAY[o]) $$;"
+    "CREATE FUNCTION t.child(parent bigint, how text DEFAULT 'cascade') RETURNS text "
+    "LANGUAGE sql AS $$ SELECT t.put(json_build_object('parent_id', parent, "
+    "'on_parent_cancel', how)) $$;"
+    "CREATE FUNCTION t.after(VARIADIC parents bigint[]) RETURNS text LANGUAGE sql AS $$"
+    " SELECT t.put(json_build_object('depends_on', parents)) $$;"
+    "CREATE FUNCTION t.told(most int DEFAULT 1000) RETURNS text LANGUAGE plpgsql AS $$ "
+    "DECLARE x record; said text := ''; again boolean := true; BEGIN"
+    " WHILE again LOOP FOR x IN SELECT * FROM belay.sweep(most) LOOP"
+    " IF x.job_id IS NOT NULL THEN said := concat_ws(' ', nullif(said, ''), x.job_id || "
+    "':' || x.result); ELSE again := x.more; said := concat_ws(' ', nullif(said, ''), "
+    "'+' || nullif(x.released, 0)); END IF; END LOOP; END LOOP; RETURN said; END $$;"
+    "CREATE FUNCTION t.family_faults() RETURNS SETOF text LANGUAGE sql AS $$ "
+    "SELECT concat('job ', w.id, ' waits for nothing') FROM belay.waits w WHERE "
+    "NOT EXISTS (SELECT FROM belay.needs n WHERE n.id = w.id) UNION ALL SELECT "
+    "concat('job ', n.id, ' needs ', n.parent_id, ' and does not wait') FROM "
+    "belay.needs n WHERE NOT EXISTS (SELECT FROM belay.waits w WHERE w.id = n.id) "
+    "AND NOT EXISTS (SELECT FROM belay.parked p WHERE p.id = n.id AND p.gate_id = "
+    "0) UNION ALL SELECT concat('job ', n.id, ' is not told of ', n.parent_id) "
+    "FROM belay.needs n WHERE NOT EXISTS (SELECT FROM belay.follows f WHERE "
+    "f.job_id = n.parent_id) AND NOT EXISTS (SELECT FROM belay.sweeps s WHERE "
+    "s.parent_id = n.parent_id) UNION ALL SELECT concat('job ', c.id, ' has lived "
+    "longer than ', c.parent_id) FROM belay.children c JOIN belay.jobs j ON j.id "
+    "= c.id WHERE c.cascades AND NOT EXISTS (SELECT FROM belay.ends e WHERE e.id "
+    "= c.id) AND NOT EXISTS (SELECT FROM belay.follows f WHERE f.job_id = "
+    "c.parent_id) AND NOT EXISTS (SELECT FROM belay.ends e WHERE e.id = "
+    "c.parent_id) AND NOT EXISTS (SELECT FROM belay.sweeps s WHERE s.parent_id = "
+    "c.parent_id) $$;";
+
 static const char checking[] =
     "CREATE FUNCTION t.check() RETURNS text LANGUAGE sql AS $$ WITH p AS ("
     " SELECT id, 'ready' p FROM belay.ready UNION ALL SELECT id, 'scheduled' FROM "
     "belay.scheduled"
     " UNION ALL SELECT id, 'blocked' FROM belay.blocked UNION ALL SELECT id, 'ends' FROM "
     "belay.ends UNION ALL SELECT id, CASE gate_id WHEN 0 THEN 'held' ELSE 'parked' END "
-    "FROM belay.parked"
+    "FROM belay.parked UNION ALL SELECT id, 'waits' FROM belay.waits"
     " UNION ALL SELECT u, 'lease' FROM belay.leases, unnest(job_ids) u), x (what) AS ("
     " SELECT concat('job ', j.id, ' is in ', coalesce(string_agg(p.p, '+'), 'no place')) "
     "FROM belay.jobs j"
@@ -180,7 +218,7 @@ static const char checking[] =
     " UNION ALL SELECT concat('lock ', h.lock, ' is held by ', h.id, ' in ', p.p) FROM "
     "belay.held h"
     " LEFT JOIN p USING (id) LEFT JOIN belay.jobs j USING (id) WHERE p.p IS NULL OR p.p "
-    "IN ('ends', 'blocked', 'held')"
+    "IN ('ends', 'blocked', 'held', 'waits')"
     " OR j.lock <> h.lock"
     " UNION ALL SELECT concat('job ', j.id, ' has no turn but is in ', p.p) FROM "
     "belay.jobs j JOIN p USING (id)"
@@ -216,6 +254,7 @@ static const char checking[] =
     " UNION ALL SELECT concat('job ', p.id, ' is parked at no gate') FROM belay.parked p"
     " WHERE p.gate_id > 0 AND NOT EXISTS (SELECT FROM belay.gates g WHERE g.id = "
     "p.gate_id)"
+    " UNION ALL SELECT * FROM t.family_faults()"
     " UNION ALL SELECT concat('lease ', l.id) FROM belay.leases l WHERE l.job_ids = '{}'"
     " OR EXISTS (SELECT FROM unnest(l.job_ids) u WHERE u NOT BETWEEN l.lo AND l.hi)"
     " UNION ALL SELECT concat('job ', e.id, ' ended aborted without a receipt') FROM "
@@ -231,6 +270,7 @@ const char *jobs_database(void)
     cluster_psql(url, making);
     cluster_psql(url, doing);
     cluster_psql(url, gating);
+    cluster_psql(url, families);
     cluster_psql(url, checking);
     return url;
 }

@@ -5,12 +5,13 @@
 
 #include <string.h>
 
-static const char *const places[] = {"none", "ready", "scheduled", "blocked", "doing"};
+static const char *const places[] = {"none",    "ready", "scheduled",
+                                     "blocked", "held",  "doing"};
 static const char *const endings[] = {"", "succeeded", "failed", "cancelled", "aborted"};
 
 static bool is_todo(const struct model_job *j)
 {
-    return j->place == READY || j->place == SCHEDULED || j->place == BLOCKED;
+    return j->place >= READY && j->place <= PARKED;
 }
 
 /* -- locks --------------------------------------------------------------------------- */
@@ -98,7 +99,7 @@ static void leave_queue(struct model *m, int id)
 
 void model_claim(struct model *m, int worker, int n, struct buf *out)
 {
-    for (int taken = 0; taken < n; taken++) {
+    for (int taken = 0; taken < n && !m->paused; taken++) {
         int best = 0;
         for (int i = 1; i <= m->n; i++) {
             if (m->jobs[i].place == READY && (best == 0 || is_better(m, i, best)))
@@ -249,6 +250,76 @@ const char *model_retry(struct model *m, int id)
     j->base = j->attempts - j->uncounted;
     put(m, id);
     return "retried";
+}
+
+const char *model_hold(struct model *m, int id)
+{
+    struct model_job *j = &m->jobs[id];
+
+    if (j->place == NOWHERE)
+        return "job-not-found";
+    if (!is_todo(j))
+        return j->place == LEASE ? "job-running" : "job-finished";
+    j->place = PARKED;
+    j->has_turn = false;
+    settle(m, j->lock);
+    return "held";
+}
+
+const char *model_release(struct model *m, int id)
+{
+    struct model_job *j = &m->jobs[id];
+
+    if (j->place == NOWHERE)
+        return "job-not-found";
+    if (j->place != PARKED)
+        return "not_held";
+    put(m, id);
+    return "released";
+}
+
+int model_replace(struct model *m, struct model_job job)
+{
+    int id = m->waiting[job.queueing_lock];
+    struct model_job *j = &m->jobs[id], old = *j;
+
+    *j = job;
+    j->attempts = old.attempts;
+    j->uncounted = old.uncounted;
+    j->base = old.attempts - old.uncounted;
+    j->place = old.place;
+    if (old.place != PARKED)
+        put(m, id);
+    settle(m, old.lock);
+    return id;
+}
+
+void model_cancel_all(struct model *m, int lock, bool abort, struct buf *out)
+{
+    int cancelled = 0, aborting = 0;
+
+    for (int i = 1; i <= m->n; i++) {
+        struct model_job *j = &m->jobs[i];
+        if (j->place == NOWHERE || j->lock != lock)
+            continue;
+        if (j->place == LEASE && abort) {
+            j->asked = true;
+            aborting++;
+        } else if (is_todo(j)) {
+            j->place = NOWHERE; /* so that none of them gets the turn */
+            j->has_turn = false;
+            cancelled++;
+            j->ending = NO_END;
+            j->delete_asked = true;
+        }
+    }
+    for (int i = 1; i <= m->n; i++) {
+        if (m->jobs[i].place != NOWHERE || !m->jobs[i].delete_asked)
+            continue;
+        m->jobs[i].delete_asked = false;
+        end(m, i, CANCELLED);
+    }
+    buf_addf(out, "%d %d", cancelled, aborting);
 }
 
 /* -- what is seen -------------------------------------------------------------------- */

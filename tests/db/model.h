@@ -11,7 +11,7 @@
 
 enum { MODEL_JOBS = 12000, MODEL_LOCKS = 6, MODEL_WORKERS = 2 };
 
-enum place { NOWHERE, READY, SCHEDULED, BLOCKED, LEASE, ENDS };
+enum place { NOWHERE, READY, SCHEDULED, BLOCKED, PARKED, LEASE, ENDS };
 enum ending { NO_END, SUCCEEDED, FAILED, CANCELLED, ABORTED };
 
 struct model_job {
@@ -28,6 +28,7 @@ struct model {
     struct model_job jobs[MODEL_JOBS + 1]; /* [0] is none */
     int n;
     int waiting[MODEL_LOCKS]; /* which job has the queueing lock; 0: none */
+    bool paused;
 };
 
 /* The id, or 0: its queueing lock is taken. */
@@ -42,6 +43,12 @@ void model_give_back(struct model *m, int id, const char *kind, bool later,
 const char *model_cancel(struct model *m, int id, bool abort, bool delete);
 const char *model_delete(struct model *m, int id, bool abort);
 const char *model_retry(struct model *m, int id);
+const char *model_hold(struct model *m, int id);
+const char *model_release(struct model *m, int id);
+/* Its queueing lock is taken: the job that waits becomes this one. Answers its id. */
+int model_replace(struct model *m, struct model_job job);
+/* By one request all jobs of a lock; answers how many, "cancelled aborting". */
+void model_cancel_all(struct model *m, int lock, bool abort, struct buf *out);
 /* The time of all that waits for it has come. */
 void model_due(struct model *m);
 

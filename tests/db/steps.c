@@ -1,4 +1,4 @@
-/* Ten thousand random steps, one after another, by two workers and their users: after
+/* Thousands of random steps, one after another, by two workers and their users: after
  * each, the tables say what the model says. The seed is printed when they do not;
  * BELAY_TEST_SEED repeats it, BELAY_TEST_STEPS makes it longer. */
 #include "db/db.h"
@@ -57,27 +57,53 @@ static bool is_full(const struct walk *w)
     return live >= LIVE_MOST;
 }
 
-static void insert(struct walk *w)
+static struct model_job any_job(struct walk *w)
 {
-    struct model_job job = {.priority = any(w, 3),
-                            .lock = any(w, 2) == 0 ? any(w, MODEL_LOCKS) : 0,
-                            .queueing_lock = any(w, 3) == 0 ? any(w, MODEL_LOCKS) : 0,
-                            .max_attempts = 1 + any(w, 3),
-                            .later = any(w, 4) == 0,
-                            .strict = any(w, 3) == 0};
-    char expected[16], lock[16] = "NULL", queueing_lock[16] = "NULL";
+    return (struct model_job){.priority = any(w, 3),
+                              .lock = any(w, 2) == 0 ? any(w, MODEL_LOCKS) : 0,
+                              .queueing_lock = any(w, 3) == 0 ? any(w, MODEL_LOCKS) : 0,
+                              .max_attempts = 1 + any(w, 3),
+                              .later = any(w, 4) == 0,
+                              .strict = any(w, 3) == 0};
+}
 
-    if (is_full(w))
-        return;
-    int id = model_insert(&w->model, job);
-    snprintf(expected, sizeof expected, "%.0d", id);
+/* t.ins(...) or t.put(...), which take the same. */
+static void put_in(struct walk *w, const char *how, struct model_job job)
+{
+    char lock[16] = "NULL", queueing_lock[16] = "NULL";
+
     if (job.lock != 0)
         snprintf(lock, sizeof lock, "'l%d'", job.lock);
     if (job.queueing_lock != 0)
         snprintf(queueing_lock, sizeof queueing_lock, "'q%d'", job.queueing_lock);
-    DO(w, "SELECT t.ins(%s, %s, %s, %d, %d, options => %s)", lock, queueing_lock,
+    DO(w, "SELECT t.%s(%s, %s, %s, %d, %d, options => %s)", how, lock, queueing_lock,
        job.later ? "now() + interval '1 hour'" : "NULL", job.max_attempts, job.priority,
        job.strict ? "'{\"lock_strict\":true}'" : "NULL");
+}
+
+static void insert(struct walk *w)
+{
+    struct model_job job = any_job(w);
+    char expected[16];
+
+    if (is_full(w))
+        return;
+    put_in(w, "ins", job);
+    snprintf(expected, sizeof expected, "%.0d", model_insert(&w->model, job));
+    expect(w, expected);
+}
+
+/* Where nobody waits with that lock it is an insert. */
+static void replace(struct walk *w)
+{
+    struct model_job job = any_job(w);
+    char expected[16];
+
+    job.queueing_lock = 1 + any(w, MODEL_LOCKS - 1);
+    if (is_full(w) || w->model.waiting[job.queueing_lock] == 0)
+        return;
+    put_in(w, "put", job);
+    snprintf(expected, sizeof expected, "%d", model_replace(&w->model, job));
     expect(w, expected);
 }
 
@@ -176,6 +202,49 @@ static void retry(struct walk *w)
     expect(w, model_retry(&w->model, id));
 }
 
+static void hold(struct walk *w)
+{
+    int id = any_id(w);
+
+    DO(w, "SELECT result FROM belay.hold_by_hand('{%d}', '{ann}', '{NULL}', '{NULL}')",
+       id);
+    expect(w, model_hold(&w->model, id));
+}
+
+static void release(struct walk *w)
+{
+    int id = any_id(w);
+
+    for (int i = 1; i <= w->model.n; i++) {
+        if (w->model.jobs[i].place == PARKED)
+            id = i;
+    }
+    DO(w, "SELECT result FROM belay.release_by_hand('{%d}', '{ann}')", id);
+    expect(w, model_release(&w->model, id));
+}
+
+static void pause_or_resume(struct walk *w)
+{
+    w->model.paused = !w->model.paused && any(w, 3) == 0;
+    DO(w, "SELECT '' FROM belay.%s('queue', 'default'%s)",
+       w->model.paused ? "pause" : "resume",
+       w->model.paused ? ", 'ann', NULL, NULL" : "");
+    expect(w, "");
+}
+
+static void cancel_all(struct walk *w)
+{
+    CLEANUP(buf_release) struct buf expected = BUF_INIT;
+    int lock = 1 + any(w, MODEL_LOCKS - 1);
+    bool abort = any(w, 2) == 0;
+
+    if (any(w, 4) != 0)
+        return;
+    model_cancel_all(&w->model, lock, abort, &expected);
+    DO(w, "SELECT t.bulk('l%d', %s)", lock, abort ? "true" : "false");
+    expect(w, expected.text);
+}
+
 static void due(struct walk *w)
 {
     if (any(w, 4) != 0)
@@ -231,8 +300,24 @@ static const char seeing[] =
     " '' ORDER BY j.id), '') FROM (SELECT id, 'ready' FROM belay.ready"
     " UNION ALL SELECT id, 'scheduled' FROM belay.scheduled"
     " UNION ALL SELECT id, 'blocked' FROM belay.blocked"
+    " UNION ALL SELECT id, 'held' FROM belay.parked"
     " UNION ALL SELECT u, 'doing' FROM belay.leases, unnest(job_ids) u) x (id, p)"
     " JOIN belay.jobs j ON j.id = x.id $$;"
+    "CREATE FUNCTION t.put(lock text, qlock text, at timestamptz, tries int, prio int,"
+    " options json) RETURNS bigint LANGUAGE sql AS $$ SELECT (body::json -> '"
+    "ids' ->> 0)::bigint FROM belay.put_jobs("
+    "'{0}', '{t}', '{default}', ARRAY[prio], ARRAY['{}'::json], ARRAY[tries], "
+    "ARRAY['{}'],"
+    " ARRAY['{}'::json], ARRAY[at], '{NULL}', ARRAY[lock], ARRAY[qlock], '{f}', '{NULL}',"
+    " '{NULL}', '{NULL}', ARRAY[options], '{NULL}', '{NULL}', '{NULL}', '{replace}') $$;"
+    "CREATE FUNCTION t.bulk(lock text, abort boolean) RETURNS text LANGUAGE plpgsql AS $$"
+    " DECLARE c json; op bigint := (SELECT id FROM belay.create_operation("
+    "belay.operation_of('cancel', json_build_object('lock', lock), abort, false, NULL,"
+    " 'ann', NULL, NULL))); BEGIN"
+    " WHILE (SELECT status = 'running' FROM belay.operations WHERE id = op) LOOP"
+    " PERFORM belay.operation_step(1000); PERFORM pg_sleep(0.001); END LOOP;"
+    " c := (SELECT belay.operation_text(o) FROM belay.operations o WHERE id = op)::json"
+    " -> 'counts'; RETURN concat(c ->> 'cancelled', ' ', c ->> 'aborting'); END $$;"
     "CREATE FUNCTION t.later_is_now() RETURNS text LANGUAGE sql AS $$"
     " UPDATE belay.jobs SET scheduled_at = timestamptz '2020-01-01' + id * interval '1 s'"
     " WHERE scheduled_at > now();"
@@ -244,8 +329,10 @@ static const char seeing[] =
 static void take_step(struct walk *w)
 {
     static void (*const steps[])(struct walk *) = {
-        insert, insert, insert,    insert,    claim,  claim, finish, finish,
-        finish, cancel, give_back, give_back, delete, retry, due,    finish_stale};
+        insert,  insert,  insert,     insert,          claim,       claim,
+        claim,   finish,  finish,     finish,          cancel,      hold,
+        release, replace, replace,    give_back,       give_back,   delete,
+        retry,   due,     cancel_all, pause_or_resume, finish_stale};
     void (*step)(struct walk *) = steps[any(w, sizeof steps / sizeof *steps)];
 
     step(w);
