@@ -181,6 +181,13 @@ static int64_t default_INT(const char *text)
     return strtoll(text, NULL, 10);
 }
 
+/* How long jobs are kept is nothing to this library. */
+static int64_t default_AGE(const char *text)
+{
+    (void)text;
+    return 0;
+}
+
 static bool default_BOOL(const char *text)
 {
     return strcmp(text, "true") == 0;
@@ -218,6 +225,7 @@ static void release_TEXT(char *text)
     free(text);
 }
 
+#define release_AGE    release_INT
 #define release_SECRET release_TEXT
 #define release_LIST   release_TEXT
 
