@@ -55,9 +55,9 @@ BEGIN
   END LOOP;
 END $$;
 
--- Which share of a table is read for a count: at most 1,024 of its pages.
-CREATE FUNCTION belay.share_to_count(p_table regclass) RETURNS float8 LANGUAGE sql STABLE AS $$
-  SELECT least(1, 1024.0 * 8192 / greatest(1, pg_relation_size(p_table)
+-- Which share of a table is read for a count: at most p_pages of its pages.
+CREATE FUNCTION belay.share_to_count(p_table regclass, p_pages int) RETURNS float8 LANGUAGE sql STABLE AS $$
+  SELECT least(1, p_pages * 8192.0 / greatest(1, pg_relation_size(p_table)
            + (SELECT coalesce(sum(pg_relation_size(i.inhrelid)), 0) FROM pg_inherits i WHERE i.inhparent = p_table)))::float8
 $$;
 

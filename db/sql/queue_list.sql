@@ -1,6 +1,6 @@
 -- queue_list: how many jobs of each queue stand where. Every job that has not ended is counted; of ends at most 1,024 pages are read,
 -- at random, and above that their counts are estimates.
-WITH share AS MATERIALIZED (SELECT belay.share_to_count('belay.ends') AS ends),
+WITH share AS MATERIALIZED (SELECT belay.share_to_count('belay.ends', 1024) AS ends),
 n AS (
   SELECT queue_id, 'todo' AS what, count(*) AS n FROM belay.ready GROUP BY 1
   UNION ALL SELECT queue_id, 'scheduled', count(*) FROM belay.scheduled GROUP BY 1

@@ -1,10 +1,10 @@
--- task_counts: how many jobs of each task stand where, by name. Of tables of more than 1,024 pages so many are read, at random,
+-- task_counts: how many jobs of each task stand where, by name. Of tables of more than 256 pages so many are read, at random,
 -- and the counts are estimates: each row means a look at its job.
 WITH share AS MATERIALIZED (
-  SELECT belay.share_to_count('belay.ready') AS ready, belay.share_to_count('belay.scheduled') AS scheduled,
-         belay.share_to_count('belay.blocked') AS blocked,
-         belay.share_to_count('belay.parked') AS parked, belay.share_to_count('belay.waits') AS waits,
-         belay.share_to_count('belay.ends') AS ends),
+  SELECT belay.share_to_count('belay.ready', 256) AS ready, belay.share_to_count('belay.scheduled', 256) AS scheduled,
+         belay.share_to_count('belay.blocked', 256) AS blocked,
+         belay.share_to_count('belay.parked', 256) AS parked, belay.share_to_count('belay.waits', 256) AS waits,
+         belay.share_to_count('belay.ends', 256) AS ends),
 p AS (
   SELECT r.id, 'todo' AS what, s.ready AS share
   FROM share s, belay.ready r TABLESAMPLE SYSTEM ((SELECT ready * 100 FROM share))

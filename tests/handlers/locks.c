@@ -104,3 +104,25 @@ Test(list_task_counts, jobs_are_counted_where_they_stand)
     expect_text(r, "tasks.2.jobs.todo", "2");
     expect_text(r, "tasks.2.jobs.doing", "1");
 }
+
+/* A sample, so the sum may be off by some; and what is small is exact all the same. */
+Test(list_task_counts, where_there_are_very_many_they_are_estimates)
+{
+    const char *url = cluster_database();
+    struct service *s = service_start(url, "--concurrency 0");
+
+    put_job(s, "{\"task\":\"sleep\"}");
+    cluster_psql(url, "INSERT INTO belay.tasks (name) VALUES ('many');"
+                      "INSERT INTO belay.jobs (id, queue_id, task_id) SELECT i, 1, 2"
+                      " FROM generate_series(1000, 80999) i;"
+                      "INSERT INTO belay.ends (id, status, attempts) SELECT i, 2, 1"
+                      " FROM generate_series(1000, 80999) i");
+    struct reply *r = http_get(s, "/tasks/counts");
+    expect_status(r, 200);
+    expect_text(r, "tasks.0.name", "many");
+    expect_text(r, "tasks.0.jobs.estimated", "true");
+    int64_t n = reply_int(r, "tasks.0.jobs.succeeded");
+    cr_expect(n > 60000 && n < 100000, "%ld", n);
+    expect_text(r, "tasks.1.jobs.todo", "1");
+    expect_text(r, "tasks.1.jobs.estimated", "false");
+}
