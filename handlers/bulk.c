@@ -110,21 +110,6 @@ static enum err submit_filter(struct request *req, const struct bulk_kind *kind,
 
 /* -- ids ----------------------------------------------------------------------------- */
 
-/* {"id","status","result","code","cancellation"}: what the same call for this one job
- * would have answered. */
-static void add_result(struct buf *b, int64_t id, const char *result,
-                       const char *cancellation)
-{
-    const char *code;
-    int status = status_of_result(result, &code);
-
-    buf_addf(b, "%s{\"id\":%" PRId64 ",\"status\":%d,\"result\":\"%s\",\"code\":",
-             b->text[b->len - 1] == '[' ? "" : ",", id, status, result);
-    buf_addf(b, code != NULL ? "\"%s\"" : "null", code);
-    buf_addf(b, ",\"cancellation\":%s}",
-             cancellation != NULL && *cancellation != '\0' ? cancellation : "null");
-}
-
 static void reply_ids(struct request *req, const struct db_rows *rows)
 {
     CLEANUP(buf_release) struct buf b = BUF_INIT;

@@ -87,11 +87,23 @@ int status_of_result(const char *result, const char **out_code)
                                             : 200;
 }
 
+void add_result(struct buf *b, int64_t id, const char *result, const char *cancellation)
+{
+    const char *code;
+    int status = status_of_result(result, &code);
+
+    buf_addf(b, "%s{\"id\":%" PRId64 ",\"status\":%d,\"result\":\"%s\",\"code\":",
+             b->text[b->len - 1] == '[' ? "" : ",", id, status, result);
+    buf_addf(b, code != NULL ? "\"%s\"" : "null", code);
+    buf_addf(b, ",\"cancellation\":%s}", or_null(cancellation));
+}
+
 void reply_refusal(struct request *req, const char *result, const char *etag,
                    const char *job, const char *cancellation)
 {
     const struct refusal *r = refusal_of(result);
-    const char *id = req_path(req, "jobId");
+    bool by_key = strcmp(req_operation(req), "cancelByKey") == 0;
+    const char *id = by_key ? "with this key" : req_path(req, "jobId");
 
     assert(r != NULL && "a result of the statement that has no row");
     if (*etag != '\0')

@@ -1,6 +1,6 @@
-/* cancellation: what cancelJob, deleteJob and retryJob have in common: reading an answer
- * of the database, telling this node's workers, waiting for the end, and the problem
- * documents of a refusal. */
+/* cancellation: what cancelJob, cancelByKey, deleteJob and retryJob have in common:
+ * reading an answer of the database, telling this node's workers, waiting for the end,
+ * and the problem documents of a refusal. */
 #ifndef BELAY_HANDLERS_CANCELLATION_H
 #define BELAY_HANDLERS_CANCELLATION_H
 
@@ -43,6 +43,10 @@ void reply_refusal(struct request *req, const char *result, const char *etag,
 /* What cancelJob and its like answer with a result: 200, 202 or the status of a refusal,
  * whose public code goes to out_code (NULL: it is none). */
 int status_of_result(const char *result, const char **out_code);
+
+/* {"id","status","result","code","cancellation"}, one of an array that b has begun: what
+ * the call for this one job would have answered. cancellation: "" or NULL for none. */
+void add_result(struct buf *b, int64_t id, const char *result, const char *cancellation);
 
 /* The abort is committed: the worker of this node is told at once. */
 void tell_worker(struct request *req, const struct db_rows *rows, int row, int64_t job_id,

@@ -87,6 +87,7 @@ static void see_a_broken_schema(struct seen *seen)
                       "ALTER TABLE belay.workers RENAME name TO mislaid;"
                       "ALTER TABLE belay.schedules RENAME name TO mislaid;"
                       "ALTER TABLE belay.gates RENAME name TO mislaid;"
+                      "ALTER TABLE belay.keys RENAME key TO mislaid;"
                       "ALTER TABLE belay.cancellations RENAME job_id TO mislaid");
     FOR_EACH_OPERATION(o, seen)
     {
@@ -205,6 +206,39 @@ static void see_ends(struct seen *seen, struct service *s)
     int64_t failed = put_job(s, "{\"task\":\"fail\"}");
     see(seen, "GET", text_of("/jobs/%ld?wait=20", failed), NULL, NULL, 200);
     see(seen, "GET", text_of("/jobs/%ld/events", failed), NULL, NULL, 200);
+}
+
+static void see_by_key(struct seen *seen)
+{
+    static const char key[] = "Idempotency-Key: k\r\n", at[] = "/cancellations/by-key/k";
+    static const char sleep[] = "{\"task\":\"sleep\",\"args\":{\"seconds\":600}}";
+
+    see(seen, "PUT", "/cancellations/by-key/a%20b", NULL, NULL, 400);
+    see(seen, "GET", "/cancellations/by-key/a%20b", NULL, NULL, 400);
+    see(seen, "PUT", at, NULL, "{\"ttl_seconds\":0}", 422);
+    see(seen, "GET", at, NULL, NULL, 404);
+    see(seen, "DELETE", at, NULL, NULL, 404);
+    see(seen, "PUT", at, NULL, "{\"reason\":\"r\"}", 201);
+    see(seen, "PUT", at, NULL, NULL, 200);
+    see(seen, "GET", at, NULL, NULL, 200);
+    see(seen, "DELETE", at, NULL, NULL, 204);
+    see(seen, "PUT", at, NULL, NULL, 201);
+    see(seen, "POST", "/jobs", key, sleep, 201);
+    see(seen, "GET", at, NULL, NULL, 200);
+    see(seen, "DELETE", at, NULL, NULL, 409);
+    see(seen, "PUT", at, NULL, NULL, 200);
+    struct reply *r = see(seen, "POST", "/jobs", "Idempotency-Key: m\r\n", sleep, 201);
+    const char *job = text_of("/jobs/%ld", reply_int(r, "id"));
+    wait_until(strcmp(reply_text(see(seen, "GET", job, NULL, NULL, 200), "status"),
+                      "doing") == 0);
+    see(seen, "PUT", "/cancellations/by-key/m", NULL, NULL, 409);
+    see(seen, "PUT", "/cancellations/by-key/m", NULL, "{\"abort\":true}", 202);
+    see(seen, "GET", text_of("%s?wait=20", job), NULL, NULL, 200);
+    see(seen, "DELETE", job, NULL, NULL, 204);
+    see(seen, "PUT", "/cancellations/by-key/m", NULL, NULL, 404);
+    see(seen, "POST", "/jobs/batch", "Idempotency-Key: n\r\n",
+        "[{\"task\":\"echo\"},{\"task\":\"echo\"}]", 201);
+    see(seen, "PUT", "/cancellations/by-key/n", NULL, NULL, 200);
 }
 
 static void see_bulk(struct seen *seen, struct service *s)
@@ -346,6 +380,7 @@ Test(replies, every_documented_answer_comes_and_no_other)
     see_creations(seen);
     see_a_cancellation(seen, s);
     see_ends(seen, s);
+    see_by_key(seen);
     see_bulk(seen, s);
     see_gates(seen, s);
     see_lists(seen);
