@@ -185,7 +185,8 @@ static enum err submit_retry(struct request *req, const struct bulk *b)
     int n = sql_params(SQL_job_retry);
 
     for (int i = 0; i < b->n_ids; i++) {
-        struct db_value row[] = {db_int(b->id[i]), db_text(b->actor), db_null()};
+        struct db_value row[] = {db_int(b->id[i]), db_text(b->actor), db_null(),
+                                 db_null()};
         memcpy(v + (size_t)i * (size_t)n, row, sizeof row);
     }
     return submit(req, LANE_CONTROL, SQL_job_retry, b->n_ids, v, reply_ids);

@@ -12,7 +12,10 @@
 #include "handlers/fields.h"
 #include "handlers/submit.h"
 
-enum { INSERT_PARAMS = 16 }; /* of job_insert.sql */
+enum {
+    INSERT_PARAMS = 16, /* of job_insert.sql */
+    DELAY_MAX_SECONDS = 315360000
+};
 
 /* A job as the client wrote it. */
 struct new_job {

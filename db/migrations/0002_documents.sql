@@ -162,6 +162,7 @@ RETURNS TABLE (at timestamptz, rank int, type text, attempt int, actor text, det
   UNION ALL
   SELECT j.created_at, 1, 'scheduled', NULL, NULL, json_build_object('scheduled_at', belay.time_text(j.scheduled_at))
   FROM belay.jobs j WHERE j.id = p_id AND j.scheduled_at IS NOT NULL AND j.attempts = 0
+    AND NOT EXISTS (SELECT FROM belay.events v WHERE v.job_id = p_id AND v.type = 'retried') -- which tells its own
   UNION ALL
   SELECT l.at, 2, 'started', j.attempts + 1, NULL, json_build_object('worker', w.name)
   FROM belay.jobs j CROSS JOIN LATERAL belay.lease_of(j.id) l LEFT JOIN belay.workers w ON w.id = l.worker_id

@@ -337,7 +337,8 @@ END $$;
 -- The schedule that was asked for is told by the row of the job until its first attempt has been counted.
 CREATE FUNCTION belay.keep_schedule(j belay.jobs) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  IF j.scheduled_at IS NOT NULL AND j.attempts = 0 THEN
+  IF j.scheduled_at IS NOT NULL AND j.attempts = 0
+     AND NOT EXISTS (SELECT FROM belay.events v WHERE v.job_id = j.id AND v.type = 'retried') THEN
     INSERT INTO belay.events (job_id, at, rank, type, detail)
     VALUES (j.id, j.created_at, 1, 'scheduled', json_build_object('scheduled_at', belay.time_text(j.scheduled_at)));
   END IF;

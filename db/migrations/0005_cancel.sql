@@ -479,14 +479,21 @@ BEGIN
 END $$;
 
 -- A terminal job starts again, with a clean slate: attempt numbers go on, the count towards max_attempts begins anew.
--- The caller gives the lock its turn.
-CREATE FUNCTION belay.retry_one(p_id bigint, p_actor text, p_if_match text, OUT result text, OUT existing_id bigint,
-                                OUT status text, OUT etag text, OUT job text, OUT queue text) LANGUAGE plpgsql AS $$
+-- p_more: what is to change, see changed(), and when it may start (scheduled_us since 1970, or delay_ms). The caller gives the
+-- locks their turns, and has named the queue.
+CREATE FUNCTION belay.retry_one(p_id bigint, p_actor text, p_if_match text, p_more json, OUT result text,
+                                OUT existing_id bigint, OUT status text, OUT etag text, OUT job text, OUT queue text,
+                                OUT scheduled boolean) LANGUAGE plpgsql AS $$
 DECLARE
   h record;
+  was belay.jobs;
   j belay.jobs;
   e belay.ends;
+  run_at CONSTANT timestamptz := coalesce(
+    timestamptz '1970-01-01 00:00:00+00' + (p_more ->> 'scheduled_us')::bigint * interval '1 microsecond',
+    now() + (p_more ->> 'delay_ms')::bigint * interval '1 millisecond');
 BEGIN
+  scheduled := false;
   SELECT * INTO h FROM belay.look_at(p_id, p_if_match IS NOT NULL);
   IF h.status IS NULL THEN
     result := 'job-not-found';
@@ -495,6 +502,10 @@ BEGIN
   SELECT * INTO j FROM belay.jobs WHERE id = p_id;
   result := CASE WHEN p_if_match <> '*' AND h.etag <> ALL (string_to_array(p_if_match, ',')) THEN 'precondition-failed'
                  WHEN h.status IN ('todo', 'doing') THEN 'job-not-finished' ELSE 'retried' END;
+  was := j;
+  IF p_more IS NOT NULL THEN
+    j := belay.changed(j, p_more);
+  END IF;
   IF result = 'retried' AND j.queueing_lock IS NOT NULL THEN
     INSERT INTO belay.uniq (queueing_lock, id) VALUES (j.queueing_lock, p_id) ON CONFLICT DO NOTHING;
     IF NOT FOUND THEN
@@ -503,47 +514,59 @@ BEGIN
     END IF;
   END IF;
   IF result = 'retried' THEN
-    PERFORM belay.keep_schedule(j);
+    PERFORM belay.keep_schedule(was);
     INSERT INTO belay.events (job_id, at, rank, type, attempt, actor, detail)
     SELECT p_id, v.at, v.rank, v.type, v.attempt, v.actor, v.detail FROM belay.row_events(p_id) v WHERE v.rank > 1;
     INSERT INTO belay.events (job_id, type, actor, detail)
-    VALUES (p_id, 'retried', p_actor, json_build_object('by_hand', true));
+    VALUES (p_id, 'retried', p_actor, belay.changes_text('{"by_hand":true}', p_more, run_at));
     DELETE FROM belay.ends WHERE id = p_id RETURNING * INTO e;
     DELETE FROM belay.progress WHERE job_id = p_id;
     IF belay.has_consequences(j.options) OR EXISTS (SELECT FROM belay.children c WHERE c.parent_id = p_id AND c.cascades) THEN
       INSERT INTO belay.follows (job_id) VALUES (p_id);
     END IF;
-    UPDATE belay.jobs x SET attempts = e.attempts, attempts_base = e.attempts - x.uncounted, scheduled_at = NULL,
-                            deadline = CASE WHEN x.deadline > clock_timestamp() THEN x.deadline END
+    UPDATE belay.jobs x SET attempts = e.attempts, attempts_base = e.attempts - x.uncounted, scheduled_at = run_at,
+                            deadline = CASE WHEN x.deadline > clock_timestamp() THEN x.deadline END,
+                            queue_id = j.queue_id, priority = j.priority, lock = j.lock,
+                            queueing_lock = j.queueing_lock, max_attempts = j.max_attempts
     WHERE x.id = p_id;
-    IF j.lock IS NULL THEN
+    scheduled := coalesce(run_at > now(), false);
+    IF scheduled AND (j.lock IS NULL OR NOT belay.is_lock_strict(j.options)) THEN
+      INSERT INTO belay.scheduled (run_at, id, queue_id, priority, lock)
+      VALUES (run_at, p_id, j.queue_id, j.priority, j.lock);
+    ELSIF j.lock IS NULL THEN
       INSERT INTO belay.ready (queue_id, priority, id) VALUES (j.queue_id, j.priority, p_id);
     ELSE
-      INSERT INTO belay.blocked (lock, priority, id, queue_id) VALUES (j.lock, j.priority, p_id, j.queue_id);
+      INSERT INTO belay.blocked (lock, priority, id, queue_id, run_at)
+      VALUES (j.lock, j.priority, p_id, j.queue_id, run_at);
     END IF;
   END IF;
   SELECT s.status, s.etag, s.job, s.queue INTO status, etag, job, queue FROM belay.job_states(ARRAY[p_id]) s;
 END $$;
 
-CREATE FUNCTION belay.retry_jobs(p_ids bigint[], p_actor text[], p_if_match text[])
-RETURNS TABLE (ord int, result text, existing_id bigint, status text, etag text, job text, queue text)
+CREATE FUNCTION belay.retry_jobs(p_ids bigint[], p_actor text[], p_if_match text[], p_more json[] DEFAULT '{}')
+RETURNS TABLE (ord int, result text, existing_id bigint, status text, etag text, job text, queue text, scheduled boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
   x record;
   locks text[];
   known bigint[];
 BEGIN
-  SELECT y.locks, y.known INTO locks, known FROM belay.all_locks_of(p_ids) y;
+  IF num_nonnulls(VARIADIC p_more) > 0 THEN
+    PERFORM belay.name_queues(ARRAY(SELECT m ->> 'queue' FROM unnest(p_more) m WHERE m ->> 'queue' IS NOT NULL));
+  END IF;
+  SELECT y.locks || ARRAY(SELECT m ->> 'lock' FROM unnest(p_more) m WHERE m ->> 'lock' IS NOT NULL), y.known
+  INTO locks, known FROM belay.all_locks_of(p_ids) y;
   IF cardinality(p_ids) > 1 THEN -- before any row, as take_queueing_locks() does
-    PERFORM belay.lock_names(4995, ARRAY(SELECT j.queueing_lock FROM belay.jobs j WHERE j.id = ANY (p_ids)));
+    PERFORM belay.lock_names(4995, ARRAY(SELECT j.queueing_lock FROM belay.jobs j WHERE j.id = ANY (p_ids))
+                                   || ARRAY(SELECT m ->> 'queueing_lock' FROM unnest(p_more) m));
   END IF;
   PERFORM belay.hold_jobs(p_ids);
-  FOR x IN SELECT * FROM unnest(p_ids, p_actor, p_if_match) WITH ORDINALITY y (id, actor, if_match, n)
+  FOR x IN SELECT * FROM unnest(p_ids, p_actor, p_if_match, p_more) WITH ORDINALITY y (id, actor, if_match, more, n)
            ORDER BY y.id, y.n LOOP
-    SELECT x.n, 'job-not-found' INTO ord, result, existing_id, status, etag, job, queue;
+    SELECT x.n, 'job-not-found' INTO ord, result, existing_id, status, etag, job, queue, scheduled;
     IF x.id = ANY (known) THEN
-      SELECT x.n, r.* INTO ord, result, existing_id, status, etag, job, queue
-      FROM belay.retry_one(x.id, x.actor, x.if_match) r;
+      SELECT x.n, r.* INTO ord, result, existing_id, status, etag, job, queue, scheduled
+      FROM belay.retry_one(x.id, x.actor, x.if_match, x.more) r;
     END IF;
     RETURN NEXT;
   END LOOP;

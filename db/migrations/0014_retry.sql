@@ -30,6 +30,34 @@ BEGIN
   RETURN NULL;
 END $$;
 
+-- The job as it shall be from its next attempt on: p_more has what changes. A lock that is null there is taken away. The caller
+-- has named the queue.
+CREATE FUNCTION belay.changed(j belay.jobs, p_more json) RETURNS belay.jobs LANGUAGE plpgsql AS $$
+DECLARE
+  m CONSTANT jsonb := p_more;
+BEGIN
+  j.queue_id := coalesce((SELECT q.id FROM belay.queues q WHERE q.name = m ->> 'queue'), j.queue_id);
+  j.priority := coalesce((m ->> 'priority')::int, j.priority);
+  j.max_attempts := coalesce((m ->> 'max_attempts')::int, j.max_attempts);
+  IF m ? 'lock' THEN
+    j.lock := m ->> 'lock';
+  END IF;
+  IF m ? 'queueing_lock' THEN
+    j.queueing_lock := m ->> 'queueing_lock';
+  END IF;
+  RETURN j;
+END $$;
+
+-- What an event tells, and what has changed.
+CREATE FUNCTION belay.changes_text(p_detail json, p_more json, p_run_at timestamptz) RETURNS json LANGUAGE plpgsql AS $$
+BEGIN
+  IF p_more IS NULL THEN
+    RETURN p_detail;
+  END IF;
+  RETURN p_detail::jsonb || (p_more::jsonb - 'scheduled_us' - 'delay_ms')
+         || CASE WHEN p_run_at IS NULL THEN '{}' ELSE jsonb_build_object('scheduled_at', belay.time_text(p_run_at)) END;
+END $$;
+
 -- Of the jobs that a worker says have ended: those that were asked to stop and to start again go back. Each counts as an attempt,
 -- whatever is left of max_attempts. One that has succeeded has succeeded. The caller holds the leases, and looks at the locks.
 CREATE FUNCTION belay.requeue_aborted(

@@ -81,13 +81,21 @@ static int ask(const struct call *call, const char *path)
     return code;
 }
 
-int bulk_or_one(const struct call *call, const char *path,
+static bool is_among(const char *const *names, const char *name)
+{
+    while (*names != NULL && strcmp(*names, name) != 0)
+        names++;
+    return *names != NULL;
+}
+
+int bulk_or_one(const struct call *call, const char *path, const char *const *own,
                 int (*one)(const struct call *call))
 {
     static const struct verb_option filter[] = {FILTER_OPTIONS, {.name = NULL}};
     const struct verb_option *o = filter;
 
-    while (o->name != NULL && !call_has(call, o->name))
+    while (o->name != NULL &&
+           (!call_has(call, o->name) || (call->n_words > 0 && is_among(own, o->name))))
         o++;
     if (o->name != NULL && call->n_words > 0)
         return usage_error(call, "an ID and --%s do not go together", o->name);

@@ -133,14 +133,17 @@ static int delete_one(const struct call *call)
     return code == 0 ? finish(call, &a) : code;
 }
 
+/* Options of the filter with another meaning where there is an ID. */
+static const char *const none[] = {NULL};
+
 static int run_cancel(const struct call *call)
 {
-    return bulk_or_one(call, "/cancellations", cancel_one);
+    return bulk_or_one(call, "/cancellations", none, cancel_one);
 }
 
 static int run_delete(const struct call *call)
 {
-    return bulk_or_one(call, "/deletions", delete_one);
+    return bulk_or_one(call, "/deletions", none, delete_one);
 }
 
 const struct verb verb_cancel = {

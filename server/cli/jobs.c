@@ -11,7 +11,20 @@
 static const struct verb_option get_options[] = {WAIT_OPTION("wait for its end"),
                                                  {.name = NULL}};
 static const struct verb_option retry_options[] = {
-    {"actor", "NAME", "who asks", OPTION_TEXT, "actor"}, FILTER_OPTIONS, {.name = NULL}};
+    {"actor", "NAME", "who asks", OPTION_TEXT, "actor"},
+    {"delay", "SECONDS", "do not start before that time has passed", OPTION_NUMBER,
+     "delay_seconds"},
+    {"at", "TIME", "do not start before, as 2026-11-23T20:00:00Z", OPTION_TEXT,
+     "scheduled_at"},
+    {"priority", "N", "from now on", OPTION_INT, "priority"},
+    {"max-attempts", "N", "how often it may be started, counted anew", OPTION_INT,
+     "max_attempts"},
+    {"queueing-lock", "NAME", "from now on; \"\": none", OPTION_TEXT, "queueing_lock"},
+    {"queue", "NAME", "with an ID: the queue from now on; else: jobs of this queue",
+     OPTION_TEXT, NULL},
+    {"lock", "TEXT", "the same; with an ID, \"\": none", OPTION_TEXT, NULL},
+    FILTER_MORE,
+    {.name = NULL}};
 static const struct verb_option events_options[] = {
     {"after", "N", "only those after event N", OPTION_INT, "after"},
     {"limit", "N", "at most so many; default 50", OPTION_INT, "limit"},
@@ -65,14 +78,26 @@ static int run_get(const struct call *call)
     return code;
 }
 
+/* Of the filter, but with an ID what the job shall have. */
+static const char *const retry_own[] = {"queue", "lock", NULL};
+
 static int retry_one(const struct call *call)
 {
     CLEANUP(answer_release) struct answer a = ANSWER_INIT;
-    CLEANUP(buf_release) struct buf rest = BUF_INIT;
+    CLEANUP(buf_release)
+    struct buf members = BUF_INIT, body = BUF_INIT;
 
-    buf_adds(&rest, "/retry");
-    call_query(call, &rest);
-    int code = client_ask_job(call, rest.text, &(struct question){.method = "POST"}, &a);
+    call_body(call, &members);
+    for (const char *const *name = retry_own; *name != NULL; name++) {
+        const char *value = call_text(call, *name);
+        if (value == NULL)
+            continue;
+        buf_addf(&members, ",\"%s\":", *name);
+        buf_add_json_string(&members, value, strlen(value));
+    }
+    buf_addf(&body, "{%s}", members.len > 0 ? members.text + 1 : "");
+    int code = client_ask_job(
+        call, "/retry", &(struct question){.method = "POST", .body = body.text}, &a);
     if (code == 0 && !call->json)
         printf("job %s: waits to start again\n", call->words[0]);
     return code;
@@ -80,7 +105,7 @@ static int retry_one(const struct call *call)
 
 static int run_retry(const struct call *call)
 {
-    return bulk_or_one(call, "/retries", retry_one);
+    return bulk_or_one(call, "/retries", retry_own, retry_one);
 }
 
 /* One sentence is the answer; what programs want of it is in the document. */
@@ -228,6 +253,7 @@ const struct verb verb_retry = {
     .summary = "start a job again that has ended, or many",
     .options = retry_options,
     .examples = "  belay retry 33\n"
+                "  belay retry 33 --delay 600 --queue slow\n"
                 "  belay retry --queue mails --status failed\n",
     .most_words = 1,
     .is_client = true,

@@ -44,3 +44,15 @@ Test(bulk, operations_are_shown_and_stopped)
     run_alone("operations", "--stop");
     expect(2, "", "--stop needs the id of an operation");
 }
+
+Test(bulk, with_an_id_retry_says_what_the_job_shall_have)
+{
+    answer_with(200, "{\"result\":\"retried\",\"job\":{\"id\":33}}");
+    run("retry", "33", "--delay", "1.5", "--queue", "slow", "--lock", "", "--priority",
+        "-3");
+    expect(0, "job 33: waits to start again\n", "");
+    cr_expect_str_eq(asked.body, "{\"delay_seconds\":1.5,\"priority\":-3,\"queue\":"
+                                 "\"slow\",\"lock\":\"\"}");
+    run("retry", "33", "--queue", "slow", "--tag", "a");
+    expect(2, "", "an ID and --tag do not go together");
+}

@@ -269,7 +269,8 @@ Test(verbs, events_retry_and_the_tables)
     answer_with(200, "{\"result\":\"retried\",\"job\":" JOB("todo") "}");
     run("retry", "33", "--actor", "ada");
     expect(0, "job 33: waits to start again\n", "");
-    cr_expect_str_eq(asked.line, "POST /jobs/33/retry?actor=ada");
+    cr_expect_str_eq(asked.line, "POST /jobs/33/retry");
+    cr_expect_str_eq(asked.body, "{\"actor\":\"ada\"}");
     answer_with(200,
                 "{\"tasks\":[{\"name\":\"echo\",\"kind\":\"sync\",\"max_attempts\":1}]}");
     run("tasks");

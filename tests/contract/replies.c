@@ -171,6 +171,7 @@ static void see_a_cancellation(struct seen *seen, struct service *s)
     see(seen, "POST", text_of("%s?only_if=x", cancel), NULL, NULL, 400);
     see(seen, "POST", retry, NULL, NULL, 409);
     see(seen, "POST", retry, "If-Match: \"0\"\r\n", NULL, 412);
+    see(seen, "POST", retry, NULL, "{\"queue\":\"a b\"}", 422);
     see(seen, "DELETE", job, NULL, NULL, 409);
     see(seen, "DELETE", job, "If-Match: \"0\"\r\n", NULL, 412);
     see(seen, "POST", cancel, NULL, "{\"abort\":true,\"reason\":\"r\"}", 202);

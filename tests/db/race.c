@@ -1,7 +1,6 @@
-/* Several sessions do everything to the same few hundred jobs at once, at random; what
- * each was answered is written down, and judged at the end against the tables. The seed
- * is printed when it fails; BELAY_TEST_SEED repeats it, as far as threads allow, and
- * BELAY_TEST_RACE_SECONDS runs it for longer. */
+/* Several sessions do everything to the same few hundred jobs at once, at random; their
+ * answers are judged at the end against the tables. The seed is printed when it fails;
+ * BELAY_TEST_SEED repeats it, BELAY_TEST_RACE_SECONDS runs it for longer. */
 #include "db/db.h"
 #include "server/core/buf.h"
 #include "server/core/clock.h"
@@ -321,16 +320,17 @@ static void delete_some(struct actor *a)
 
 static void retry(struct actor *a)
 {
-    struct db_value values[BATCH_MAX * 3], *v = values;
+    static const char more[] =
+        "{\"lock\":\"l0\",\"queueing_lock\":\"k1\",\"queue\":\"r\",\"delay_ms\":5}";
+    struct db_value values[BATCH_MAX * 4], *v = values;
     int64_t ids[BATCH_MAX];
     struct db_rows rows;
     int n = 1 + any(a, BATCH_MAX);
 
-    for (int i = 0; i < n; i++, v += 3) {
-        ids[i] = any_id(a);
-        v[0] = db_int(ids[i]);
-        v[1] = db_text("ann");
-        v[2] = db_null();
+    for (int i = 0; i < n; i++, v += 4) {
+        const struct db_value row[4] = {db_int(ids[i] = any_id(a)), db_text("ann"),
+                                        db_null(), db_text(any(a, 2) == 0 ? more : NULL)};
+        memcpy(v, row, sizeof row);
     }
     if (!run(a, SQL_job_retry, n, values, &rows))
         return;

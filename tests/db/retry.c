@@ -91,6 +91,110 @@ Test(retry, a_batch_retries_each_once)
     jobs_check(url);
 }
 
+/* -- with something else than before ------------------------------------------------- */
+
+/* Beside its siblings in jobs.c: what belay.retry_one() takes as `more`. */
+static const char retry_with[] =
+    "CREATE FUNCTION t.retry_with(job bigint, more json) RETURNS text LANGUAGE sql AS $$"
+    " SELECT concat_ws('/', result, existing_id, CASE WHEN scheduled THEN 'scheduled' "
+    "END)"
+    " FROM belay.retry_jobs(ARRAY[job], ARRAY['ann'], ARRAY[NULL], ARRAY[more]) $$;";
+
+Test(retry, moves_to_another_queue_with_another_priority)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, retry_with);
+    cluster_psql(url, "SELECT t.make('failed')");
+    jobs_expect(url,
+                "SELECT t.retry_with(1, "
+                "'{\"queue\":\"new\",\"priority\":7,\"max_attempts\":3}')",
+                "retried");
+    jobs_expect(
+        url,
+        "SELECT q.name, r.priority, j.priority, j.max_attempts FROM belay.ready r "
+        "JOIN belay.queues q ON q.id = r.queue_id JOIN belay.jobs j ON j.id = r.id",
+        "new|7|7|3");
+    jobs_expect(url, "SELECT detail FROM belay.events WHERE type = 'retried'",
+                "{\"queue\": \"new\", \"by_hand\": true, \"priority\": 7, "
+                "\"max_attempts\": 3}");
+    jobs_expect(url,
+                "SELECT attempt, counted FROM belay.claim(t.worker(), 1, 1, "
+                "'{new}', NULL)",
+                "2|1");
+    jobs_check(url);
+}
+
+Test(retry, waits_for_its_time)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, retry_with);
+    cluster_psql(url, "SELECT t.make('failed'), t.make('cancelled'), t.make('aborted')");
+    jobs_expect(url,
+                "SELECT t.retry_with(1, '{\"delay_ms\":60000}'), t.retry_with(2, "
+                "'{\"scheduled_us\":4102444800000001}'), t.retry_with(3, "
+                "'{\"delay_ms\":0}')",
+                "retried/scheduled|retried/scheduled|retried");
+    jobs_expect(url, "SELECT t.place(1), t.place(2), t.place(3)",
+                "scheduled|scheduled|ready");
+    jobs_expect(url,
+                "SELECT run_at = '2100-01-01 00:00:00.000001Z' FROM belay.scheduled "
+                "WHERE id = 2",
+                "t");
+    jobs_expect(url, "SELECT t.events(2)", "deferred cancelled retried");
+    jobs_check(url);
+}
+
+Test(retry, joins_the_line_of_its_new_lock)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, retry_with);
+    cluster_psql(url, "SELECT t.ins('l'); SELECT t.cancel(1); SELECT t.ins('m');"
+                      "SELECT t.claim(t.worker()); SELECT t.ins('l')");
+    jobs_expect(url, "SELECT t.place(2), t.place(3)", "lease|ready");
+    jobs_expect(url, "SELECT t.retry_with(1, '{\"lock\":\"m\"}')", "retried");
+    jobs_expect(url, "SELECT t.place(1)", "blocked");
+    cluster_psql(url, "SELECT t.finish_mine(2)");
+    jobs_expect(url, "SELECT t.place(1)", "ready");
+    cluster_psql(url, "SELECT t.cancel(1); SELECT t.cancel(3)");
+    jobs_expect(url, "SELECT t.retry_with(1, '{\"lock\":null}')", "retried");
+    jobs_expect(url, "SELECT lock IS NULL FROM belay.jobs WHERE id = 1", "t");
+    jobs_expect(url, "SELECT count(*) FROM belay.held", "0");
+    jobs_check(url);
+}
+
+Test(retry, joins_the_line_when_its_time_has_come)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, retry_with);
+    cluster_psql(url, "SELECT t.ins('l'); SELECT t.cancel(1); SELECT t.ins('l')");
+    jobs_expect(url, "SELECT t.retry_with(1, '{\"delay_ms\":60000}')",
+                "retried/scheduled");
+    jobs_expect(url, "SELECT t.place(1), t.place(2)", "scheduled|ready");
+    jobs_check(url);
+}
+
+Test(retry, takes_its_new_queueing_lock_or_is_refused)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, retry_with);
+    cluster_psql(url, "SELECT t.ins(qlock => 'k'); SELECT t.cancel(1);"
+                      "SELECT t.ins(qlock => 'k'); SELECT t.ins(qlock => 'm')");
+    jobs_expect(url, "SELECT t.retry_with(1, '{\"queueing_lock\":\"m\"}')",
+                "already-enqueued/3");
+    jobs_expect(url, "SELECT queueing_lock FROM belay.jobs WHERE id = 1", "k");
+    jobs_expect(url, "SELECT t.retry_with(1, '{\"queueing_lock\":\"n\"}')", "retried");
+    jobs_expect(url, "SELECT queueing_lock FROM belay.uniq WHERE id = 1", "n");
+    cluster_psql(url, "SELECT t.cancel(1)");
+    jobs_expect(url, "SELECT t.retry_with(1, '{\"queueing_lock\":null}')", "retried");
+    jobs_expect(url, "SELECT count(*) FROM belay.uniq WHERE id = 1", "0");
+    jobs_check(url);
+}
+
 /* -- strategies ---------------------------------------------------------------------- */
 
 Test(retry, a_failure_that_is_not_tried_again_ends_the_job)

@@ -80,6 +80,62 @@ Test(retry, a_cancelled_and_an_aborted_job_start_again)
     expect_text(wait_status(s, cancelled, "succeeded"), "attempt", "1");
 }
 
+Test(retry, the_next_attempt_has_what_the_body_says)
+{
+    struct service *s = service_start(cluster_database(), NULL);
+    int64_t id = put_job(s, "{\"task\":\"fail\",\"args\":{\"times\":1}}");
+
+    wait_status(s, id, "failed");
+    struct reply *r =
+        http_post(s,
+                  "{\"delay_seconds\":600,\"queue\":\"new\",\"priority\":-3,\"lock\":\"a "
+                  "\\\"b\\\"\","
+                  "\"queueing_lock\":\"k\",\"max_attempts\":4,\"actor\":\"ada\"}",
+                  "/jobs/%ld/retry", id);
+    expect_status(r, 200);
+    expect_text(r, "job.status", "todo");
+    expect_text(r, "job.queue", "new");
+    expect_text(r, "job.priority", "-3");
+    expect_text(r, "job.lock", "a \"b\"");
+    expect_text(r, "job.queueing_lock", "k");
+    expect_text(r, "job.max_attempts", "4");
+    cr_expect_str_neq(reply_text(r, "job.scheduled_at"), "null");
+    r = http_get(s, "/jobs/%ld/events", id);
+    cr_expect_not_null(strstr(r->body, "\"ada\""), "%s", r->body);
+    expect_status(http_post(s, NULL, "/jobs/%ld/cancel", id), 200);
+    r = http_post(s, "{\"lock\":\"\",\"delay_seconds\":0.2}", "/jobs/%ld/retry", id);
+    expect_status(r, 200);
+    expect_text(r, "job.lock", "null");
+    expect_text(r, "job.queueing_lock", "k");
+    r = wait_status(s, id, "succeeded");
+    expect_text(r, "attempt", "2");
+    expect_text(r, "queue", "new");
+}
+
+Test(retry, what_the_body_says_is_checked)
+{
+    static const char *const wrong[][2] = {
+        {"{\"delay_seconds\":-1}", "/delay_seconds"},
+        {"{\"delay_seconds\":1,\"scheduled_at\":\"2026-11-23T20:00:00Z\"}",
+         "/delay_seconds"},
+        {"{\"scheduled_at\":\"soon\"}", "/scheduled_at"},
+        {"{\"queue\":\"a b\"}", "/queue"},
+        {"{\"priority\":2147483648}", "/priority"},
+        {"{\"max_attempts\":0}", "/max_attempts"},
+        {"{\"que\":\"a\"}", "/que"}};
+    struct service *s = service_start(cluster_database(), NULL);
+    int64_t id = put_job(s, "{\"task\":\"echo\"}");
+
+    wait_status(s, id, "succeeded");
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct reply *r = http_post(s, wrong[i][0], "/jobs/%ld/retry", id);
+        expect_status(r, 422);
+        expect_text(r, "errors.0.pointer", wrong[i][1]);
+    }
+    expect_status(http_post(s, "{", "/jobs/%ld/retry", id), 400);
+    expect_text(look_at(s, id), "status", "succeeded");
+}
+
 Test(retry, one_that_has_not_ended_is_refused)
 {
     struct service *s = service_start(cluster_database(), "--concurrency 1");
