@@ -179,7 +179,11 @@ BEGIN
   IF p_obey AND EXISTS (SELECT FROM belay.rules) THEN -- mostly there is none
     RETURN QUERY SELECT * FROM belay.obey_rules(ARRAY(SELECT x FROM belay.insert_jobs(
       p_grps, p_tasks, p_queues, p_priorities, p_args, p_max_attempts, p_tags, p_metadata, p_scheduled_at, p_delay_ms, p_locks,
-      p_queueing_locks, p_want, p_timeout_ms, p_deadlines, p_deadline_ms, p_options, false, p_promote) x));
+      p_queueing_locks, p_want, p_timeout_ms, p_deadlines, p_deadline_ms, p_options, false, false) x));
+    locks := array_remove(p_locks, NULL); -- their turns once, for those that are in and those that the rules ended
+    IF locks <> '{}' AND p_promote THEN
+      PERFORM belay.promote(locks);
+    END IF;
     RETURN;
   END IF;
   PERFORM belay.name_queues(p_queues), belay.name_tasks(p_tasks);

@@ -555,7 +555,8 @@ END $$;
 
 -- Cancels, among the jobs that this transaction has just put in, those that a rule is for, and answers all with the
 -- documents as they are now. An insert that began before the rule was there does not come here; the operation of the
--- rule waits for it to end, and looks once more.
+-- rule waits for it to end, and looks once more. None of the jobs has had a turn of its lock
+-- yet: the caller gives the turns, when all is in.
 CREATE FUNCTION belay.obey_rules(p_made belay.inserted[]) RETURNS SETOF belay.inserted LANGUAGE plpgsql AS $$
 DECLARE
   left_ids bigint[] := ARRAY(SELECT m.id FROM unnest(p_made) m
@@ -563,11 +564,8 @@ DECLARE
   hit_ids bigint[];
   all_hit bigint[] := '{}';
   gone bigint[] := '{}';
-  locks text[] := '{}';
-  holders bigint[] := '{}';
   o belay.operations;
   w record;
-  x record;
 BEGIN
   FOR o IN SELECT y.* FROM belay.rules r JOIN belay.operations y ON y.id = r.operation_id
            WHERE r.until > clock_timestamp() ORDER BY r.operation_id LOOP
@@ -576,9 +574,7 @@ BEGIN
     INTO hit_ids USING left_ids;
     CONTINUE WHEN hit_ids IS NULL;
     PERFORM belay.remove_places(hit_ids);
-    x := belay.end_removed(o, hit_ids);
-    locks := locks || x.locks;
-    holders := holders || x.holders;
+    PERFORM belay.end_removed(o, hit_ids);
     INSERT INTO belay.rule_hits (operation_id, n) VALUES (o.id, cardinality(hit_ids));
     left_ids := ARRAY(SELECT unnest(left_ids) EXCEPT SELECT unnest(hit_ids));
     all_hit := all_hit || hit_ids;
@@ -592,5 +588,4 @@ BEGIN
   IF gone <> '{}' THEN
     PERFORM belay.forget(gone, array_fill(NULL::text, ARRAY[cardinality(gone)]));
   END IF;
-  PERFORM belay.release(locks, holders);
 END $$;
