@@ -56,6 +56,9 @@ static const struct refusal refusals[] = {
      "job %s is running; what has not started can be held"},
     {"job-finished", ERR_JOB_FINISHED, "job %s has finished already"},
     {"job-not-finished", ERR_JOB_NOT_FINISHED, "job %s has not ended yet"},
+    {"job-not-cancelled", ERR_JOB_NOT_CANCELLED,
+     "job %s has not been cancelled before it started; what has ended in another way can "
+     "be retried"},
     {"job-not-found", ERR_JOB_NOT_FOUND, "there is no job %s"},
     {"precondition-failed", ERR_PRECONDITION_FAILED,
      "job %s is not as If-Match, only_if or attempt say"},
@@ -98,6 +101,21 @@ void add_result(struct buf *b, int64_t id, const char *result, const char *cance
     buf_addf(b, ",\"cancellation\":%s}", or_null(cancellation));
 }
 
+/* What did not happen. */
+static const char *refused_word(const char *operation)
+{
+    static const char *const words[][2] = {{"deleteJob", "deleted"},
+                                           {"retryJob", "retried"},
+                                           {"restoreJob", "restored"},
+                                           {"holdJob", "held"}};
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strcmp(operation, words[i][0]) == 0)
+            return words[i][1];
+    }
+    return "cancelled";
+}
+
 void reply_refusal(struct request *req, const char *result, const char *etag,
                    const char *job, const char *cancellation)
 {
@@ -113,11 +131,8 @@ void reply_refusal(struct request *req, const char *result, const char *etag,
     if (r->e != ERR_JOB_NOT_FOUND)
         req_fail_extra(
             req, req_printf(req, "\"result\":\"not_%s\",\"job\":%s,\"cancellation\":%s",
-                            strcmp(req_operation(req), "deleteJob") == 0  ? "deleted"
-                            : strcmp(req_operation(req), "retryJob") == 0 ? "retried"
-                            : strcmp(req_operation(req), "holdJob") == 0  ? "held"
-                                                                          : "cancelled",
-                            or_null(job), or_null(cancellation)));
+                            refused_word(req_operation(req)), or_null(job),
+                            or_null(cancellation)));
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral" /* the formats are the table above  \
                                                       */

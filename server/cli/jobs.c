@@ -65,6 +65,10 @@ static const struct verb_option children_options[] = {
     {"all", NULL, "all pages", OPTION_YES, NULL},
     {.name = NULL}};
 
+static const struct verb_option restore_options[] = {
+    {"actor", "NAME", "who asks; kept in the event", OPTION_TEXT, "actor"},
+    {.name = NULL}};
+
 static int run_get(const struct call *call)
 {
     CLEANUP(answer_release) struct answer a = ANSWER_INIT;
@@ -106,6 +110,19 @@ static int retry_one(const struct call *call)
 static int run_retry(const struct call *call)
 {
     return bulk_or_one(call, "/retries", retry_own, retry_one);
+}
+
+static int run_restore(const struct call *call)
+{
+    CLEANUP(answer_release) struct answer a = ANSWER_INIT;
+    CLEANUP(buf_release) struct buf rest = BUF_INIT;
+
+    buf_adds(&rest, "/restore");
+    call_query(call, &rest);
+    int code = client_ask_job(call, rest.text, &(struct question){.method = "POST"}, &a);
+    if (code == 0 && !call->json)
+        printf("job %s: not cancelled any more; it waits to start\n", call->words[0]);
+    return code;
 }
 
 /* One sentence is the answer; what programs want of it is in the document. */
@@ -258,6 +275,18 @@ const struct verb verb_retry = {
     .most_words = 1,
     .is_client = true,
     .run = run_retry,
+};
+
+const struct verb verb_restore = {
+    .name = "restore",
+    .synopsis = "ID [--actor NAME]",
+    .summary = "take back a job that was cancelled before it started",
+    .options = restore_options,
+    .examples = "  belay restore 33\n",
+    .least_words = 1,
+    .most_words = 1,
+    .is_client = true,
+    .run = run_restore,
 };
 
 const struct verb verb_explain = {

@@ -185,8 +185,8 @@ Test(verbs, delete_asks_in_the_query)
 
 Test(verbs, an_id_is_a_number)
 {
-    static const char *const names[] = {"get",     "cancel", "delete",  "retry",
-                                        "explain", "events", "children"};
+    static const char *const names[] = {"get",     "cancel", "delete",   "retry",
+                                        "explain", "events", "children", "restore"};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         run_alone(names[i], "33/cancel");

@@ -34,7 +34,8 @@ void ledger_judge(const char *url)
         " count(*) FILTER (WHERE what = 'end') + (SELECT count(*) FROM "
         "belay.cancellations c"
         " WHERE c.job_id = job AND c.attempt IS NULL) AS ends,"
-        " count(*) FILTER (WHERE what = 'retried') AS retries FROM t.log WHERE job > 0 "
+        " count(*) FILTER (WHERE what IN ('retried', 'restored')) AS retries FROM t.log "
+        "WHERE job > 0 "
         "GROUP BY job) n"
         " WHERE n.ends - n.retries <> (t.status(n.job) NOT IN ('todo', 'doing'))::int",
         "");

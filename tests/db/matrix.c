@@ -186,6 +186,21 @@ Test(matrix, retry)
     expect_row("t.retry(@)", expected);
 }
 
+Test(matrix, restore)
+{
+    static const char *const expected[STATES] = {
+        "job-not-cancelled>todo",    "job-not-cancelled>todo",
+        "job-not-cancelled>todo",    "job-not-cancelled>todo",
+        "job-not-cancelled>todo",    "job-not-cancelled>doing",
+        "job-not-cancelled>doing",   "job-not-cancelled>succeeded",
+        "job-not-cancelled>failed",  "restored>todo",
+        "job-not-cancelled>aborted", "job-not-found>none",
+        "job-not-found>none"};
+
+    expect_row("(SELECT result FROM belay.restore_jobs(ARRAY[@], '{ann}', '{NULL}'))",
+               expected);
+}
+
 Test(matrix, finish_with_success)
 {
     static const char *const expected[STATES] = {"stale>todo",
