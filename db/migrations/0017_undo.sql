@@ -61,11 +61,12 @@ DECLARE
   locks text[];
   known bigint[];
 BEGIN
-  SELECT y.locks, y.known INTO locks, known FROM belay.all_locks_of(p_ids) y;
+  SELECT y.known INTO known FROM belay.all_locks_of(p_ids) y;
   IF cardinality(p_ids) > 1 THEN
     PERFORM belay.lock_names(4995, ARRAY(SELECT j.queueing_lock FROM belay.jobs j WHERE j.id = ANY (p_ids)));
   END IF;
   PERFORM belay.hold_jobs(p_ids);
+  SELECT y.locks INTO locks FROM belay.all_locks_of(p_ids) y; -- a retry may have changed one until now
   FOR x IN SELECT * FROM unnest(p_ids, p_actor, p_if_match) WITH ORDINALITY y (id, actor, if_match, n)
            ORDER BY y.id, y.n LOOP
     SELECT x.n, 'job-not-found' INTO ord, result, etag, job, queue;

@@ -323,19 +323,18 @@ static void retry(struct actor *a)
     static const char more[] =
         "{\"lock\":\"l0\",\"queueing_lock\":\"k1\",\"queue\":\"r\",\"delay_ms\":5}";
     struct db_value values[BATCH_MAX * 4], *v = values;
-    bool restores = any(a, 3) == 0; /* has no `more` */
     int64_t ids[BATCH_MAX];
     struct db_rows rows;
-    int n = 1 + any(a, BATCH_MAX);
+    int n = 1 + any(a, BATCH_MAX), width = 3 + (any(a, 3) > 0); /* 3: a restore */
 
-    for (int i = 0; i < n; i++, v += restores ? 3 : 4) {
+    for (int i = 0; i < n; i++, v += width) {
         const struct db_value row[4] = {db_int(ids[i] = any_id(a)), db_text("ann"),
                                         db_null(), db_text(any(a, 2) == 0 ? more : NULL)};
         memcpy(v, row, sizeof row);
     }
-    if (!run(a, restores ? SQL_job_restore : SQL_job_retry, n, values, &rows))
+    if (!run(a, width == 3 ? SQL_job_restore : SQL_job_retry, n, values, &rows))
         return;
-    note_answers(a, &rows, ids, restores ? "restored" : "retried");
+    note_answers(a, &rows, ids, width == 3 ? "restored" : "retried");
     db_rows_free(&rows);
 }
 
