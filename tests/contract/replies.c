@@ -171,6 +171,8 @@ static void see_a_cancellation(struct seen *seen, struct service *s)
     see(seen, "POST", text_of("%s?only_if=x", cancel), NULL, NULL, 400);
     see(seen, "POST", retry, NULL, NULL, 409);
     see(seen, "POST", retry, "If-Match: \"0\"\r\n", NULL, 412);
+    see(seen, "POST", text_of("%s/restore", job), "If-Match: \"0\"\r\n", NULL, 412);
+    see(seen, "POST", text_of("%s/restore", job), NULL, NULL, 409);
     see(seen, "POST", retry, NULL, "{\"queue\":\"a b\"}", 422);
     see(seen, "DELETE", job, NULL, NULL, 409);
     see(seen, "DELETE", job, "If-Match: \"0\"\r\n", NULL, 412);
@@ -295,6 +297,9 @@ static void see_gates(struct seen *seen, struct service *s)
     see(seen, "GET", "/limit-keys", NULL, NULL, 200);
     see(seen, "DELETE", "/limit-keys/a", NULL, NULL, 204);
     see(seen, "POST", text_of("%s/hold", job), NULL, "{\"reason\":\"r\"}", 200);
+    see(seen, "POST", text_of("%s/cancel", job), NULL, NULL, 200);
+    see(seen, "POST", text_of("%s/restore", job), NULL, NULL, 200);
+    see(seen, "POST", text_of("%s/hold", job), NULL, "{\"reason\":\"r\"}", 200);
     see(seen, "POST", text_of("%s/hold", job), NULL, "{\"reason\":7}", 422);
     see(seen, "GET", text_of("%s/events", job), NULL, NULL, 200);
     see(seen, "GET", job, NULL, NULL, 200);
@@ -360,6 +365,7 @@ static void see_nothing_there(struct seen *seen)
     see(seen, "DELETE", "/jobs/4711", NULL, NULL, 404);
     see(seen, "POST", "/jobs/4711/cancel", NULL, NULL, 404);
     see(seen, "POST", "/jobs/4711/retry", NULL, NULL, 404);
+    see(seen, "POST", "/jobs/4711/restore", NULL, NULL, 404);
     see(seen, "POST", "/jobs/4711/hold", NULL, NULL, 404);
     see(seen, "POST", "/jobs/4711/release", NULL, NULL, 404);
     see(seen, "DELETE", "/limit-keys/a,b", NULL, NULL, 404);
