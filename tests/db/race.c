@@ -425,7 +425,6 @@ Test(race, whatever_happens_at_once_each_job_has_one_place_and_one_fate)
         actors[i] =
             (struct actor){.url = url, .act = acts[i], .seed = first + (unsigned)i};
         buf_init(&actors[i].log);
-        buf_adds(&actors[i].log, "");
         cr_assert_eq(pthread_create(&actors[i].thread, NULL, run_actor, &actors[i]), 0);
     }
     wait_for_the_end(url);
