@@ -93,6 +93,48 @@ BEGIN
   RETURN coalesce((p_options ->> 'lock_strict')::boolean, false);
 END $$;
 
+-- Puts a todo job, which is in no place, where it waits: for its time, in the line of its lock, or for a worker. The caller
+-- gives the lock its turn.
+CREATE FUNCTION belay.put_todo(j belay.jobs) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  IF j.scheduled_at > now() AND (j.lock IS NULL OR NOT belay.is_lock_strict(j.options)) THEN
+    INSERT INTO belay.scheduled (run_at, id, queue_id, priority, lock)
+    VALUES (j.scheduled_at, j.id, j.queue_id, j.priority, j.lock);
+  ELSIF j.lock IS NOT NULL THEN
+    INSERT INTO belay.blocked (lock, priority, id, queue_id, run_at)
+    VALUES (j.lock, j.priority, j.id, j.queue_id, j.scheduled_at);
+  ELSE
+    INSERT INTO belay.ready (queue_id, priority, id) VALUES (j.queue_id, j.priority, j.id);
+  END IF;
+END $$;
+
+-- The other way: a todo job that is held leaves its place. Answers which that was.
+CREATE FUNCTION belay.leave_place(j belay.jobs) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+  DELETE FROM belay.ready r WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = j.id;
+  IF FOUND THEN
+    RETURN 'ready';
+  END IF;
+  IF j.scheduled_at IS NOT NULL THEN
+    DELETE FROM belay.scheduled s WHERE s.run_at = j.scheduled_at AND s.id = j.id;
+    IF FOUND THEN
+      RETURN 'scheduled';
+    END IF;
+  END IF;
+  IF j.lock IS NOT NULL THEN
+    DELETE FROM belay.blocked b WHERE b.lock = j.lock AND b.priority = j.priority AND b.id = j.id;
+    IF FOUND THEN
+      RETURN 'blocked';
+    END IF;
+  END IF;
+  DELETE FROM belay.waits w WHERE w.id = j.id;
+  IF FOUND THEN
+    RETURN 'waits';
+  END IF;
+  DELETE FROM belay.parked p WHERE p.id = j.id;
+  RETURN CASE WHEN FOUND THEN 'parked' END;
+END $$;
+
 CREATE TYPE belay.inserted AS (
   ord int, id bigint, result text, existing_id bigint, scheduled boolean, etag text, job text,
   has_deadline boolean);

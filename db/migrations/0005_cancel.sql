@@ -114,15 +114,8 @@ DECLARE
   c belay.cancellations;
 BEGIN
   SELECT * INTO j FROM belay.jobs WHERE id = p_id;
-  DELETE FROM belay.ready r WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = p_id;
-  IF NOT FOUND AND j.scheduled_at IS NOT NULL THEN
-    DELETE FROM belay.scheduled s WHERE s.run_at = j.scheduled_at AND s.id = p_id;
-  END IF;
-  IF NOT FOUND AND j.lock IS NOT NULL THEN
-    DELETE FROM belay.blocked b WHERE b.lock = j.lock AND b.priority = j.priority AND b.id = p_id;
-  END IF;
-  IF NOT FOUND AND NOT belay.leave_waits(p_id) THEN
-    PERFORM belay.leave_parked(p_id);
+  IF belay.leave_place(j) IN ('waits', 'parked') THEN
+    PERFORM belay.wait_no_more(p_id, j.options);
   END IF;
   IF j.queueing_lock IS NOT NULL THEN
     DELETE FROM belay.uniq u WHERE u.queueing_lock = j.queueing_lock AND u.id = p_id;
@@ -521,24 +514,15 @@ BEGIN
     VALUES (p_id, 'retried', p_actor, belay.changes_text('{"by_hand":true}', p_more, run_at));
     DELETE FROM belay.ends WHERE id = p_id RETURNING * INTO e;
     DELETE FROM belay.progress WHERE job_id = p_id;
-    IF belay.has_consequences(j.options) OR EXISTS (SELECT FROM belay.children c WHERE c.parent_id = p_id AND c.cascades) THEN
-      INSERT INTO belay.follows (job_id) VALUES (p_id);
-    END IF;
+    PERFORM belay.follow_again(p_id, j.options);
     UPDATE belay.jobs x SET attempts = e.attempts, attempts_base = e.attempts - x.uncounted, scheduled_at = run_at,
                             deadline = CASE WHEN x.deadline > clock_timestamp() THEN x.deadline END,
                             queue_id = j.queue_id, priority = j.priority, lock = j.lock,
                             queueing_lock = j.queueing_lock, max_attempts = j.max_attempts
     WHERE x.id = p_id;
     scheduled := coalesce(run_at > now(), false);
-    IF scheduled AND (j.lock IS NULL OR NOT belay.is_lock_strict(j.options)) THEN
-      INSERT INTO belay.scheduled (run_at, id, queue_id, priority, lock)
-      VALUES (run_at, p_id, j.queue_id, j.priority, j.lock);
-    ELSIF j.lock IS NULL THEN
-      INSERT INTO belay.ready (queue_id, priority, id) VALUES (j.queue_id, j.priority, p_id);
-    ELSE
-      INSERT INTO belay.blocked (lock, priority, id, queue_id, run_at)
-      VALUES (j.lock, j.priority, p_id, j.queue_id, run_at);
-    END IF;
+    j.scheduled_at := run_at;
+    PERFORM belay.put_todo(j);
   END IF;
   SELECT s.status, s.etag, s.job, s.queue INTO status, etag, job, queue FROM belay.job_states(ARRAY[p_id]) s;
 END $$;
@@ -599,6 +583,46 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION belay.cancel FROM PUBLIC;
 
+-- The places where a todo job may stand.
+CREATE FUNCTION belay.todo_places() RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+  SELECT '{scheduled,waits,blocked,parked,ready}'::text[]
+$$;
+
+-- What has the ids of all jobs with one of these statuses: the small tables that say it.
+CREATE FUNCTION belay.status_source(p_statuses text[]) RETURNS text LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  sources text[] := '{}';
+  ended CONSTANT text[] := ARRAY['succeeded', 'failed', 'cancelled', 'aborted'];
+BEGIN
+  IF 'todo' = ANY (p_statuses) THEN
+    sources := ARRAY(SELECT format('SELECT id FROM belay.%I', x) FROM unnest(belay.todo_places()) x);
+  END IF;
+  IF 'doing' = ANY (p_statuses) THEN
+    sources := sources || 'SELECT u.id FROM belay.leases l, unnest(l.job_ids) u (id)'::text;
+  END IF;
+  IF p_statuses && ended THEN
+    sources := sources || format('SELECT id FROM belay.ends WHERE status = ANY (%L::smallint[])',
+      ARRAY(SELECT array_position(ended, s) + 1 FROM unnest(p_statuses) s WHERE s = ANY (ended)));
+  END IF;
+  RETURN array_to_string(sources, ' UNION ALL ');
+END $$;
+
+-- What a filter says of the row of a job, as conditions on `j`. Written out, and planned for each use: so a filter costs what it
+-- asks for.
+CREATE FUNCTION belay.job_conditions(f json) RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT concat(
+    CASE WHEN f ->> 'task' IS NOT NULL THEN format(' AND j.task_id = %s', coalesce(
+      (SELECT t.id FROM belay.tasks t WHERE t.name = f ->> 'task'), -1)) END,
+    CASE WHEN f ->> 'tag' IS NOT NULL THEN format(' AND j.tags @> ARRAY[%L]', f ->> 'tag') END,
+    CASE WHEN f ->> 'lock' IS NOT NULL THEN format(' AND j.lock = %L', f ->> 'lock') END,
+    CASE WHEN f ->> 'metadata' IS NOT NULL THEN
+      format(' AND coalesce(j.metadata, ''{}'')::jsonb @> %L::jsonb', f ->> 'metadata') END,
+    CASE WHEN f ->> 'created_after' IS NOT NULL THEN
+      format(' AND j.created_at >= %L::timestamptz', f ->> 'created_after') END,
+    CASE WHEN f ->> 'created_before' IS NOT NULL THEN
+      format(' AND j.created_at < %L::timestamptz', f ->> 'created_before') END)
+$$;
+
 -- Lists. A filter on the status starts from the small tables that say it; one on the parent from its children. One row of nulls:
 -- there is no such parent.
 CREATE FUNCTION belay.list_jobs(
@@ -607,7 +631,6 @@ CREATE FUNCTION belay.list_jobs(
   p_more json DEFAULT NULL)
 RETURNS TABLE (id bigint, job text) LANGUAGE plpgsql STABLE AS $$
 DECLARE
-  sources text[] := '{}';
   source text;
   ids bigint[];
 BEGIN
@@ -616,32 +639,17 @@ BEGIN
     RETURN;
   END IF;
   IF p_statuses IS NOT NULL THEN
-    IF 'todo' = ANY (p_statuses) THEN
-      sources := sources || ARRAY['SELECT id FROM belay.ready', 'SELECT id FROM belay.scheduled',
-                                  'SELECT id FROM belay.blocked', 'SELECT id FROM belay.parked', 'SELECT id FROM belay.waits'];
-    END IF;
-    IF 'doing' = ANY (p_statuses) THEN
-      sources := sources || 'SELECT u.id FROM belay.leases l, unnest(l.job_ids) u (id)'::text;
-    END IF;
-    IF p_statuses && ARRAY['succeeded', 'failed', 'cancelled', 'aborted'] THEN
-      sources := sources || format('SELECT id FROM belay.ends WHERE status = ANY (%L::smallint[])',
-        ARRAY(SELECT array_position(ARRAY['succeeded', 'failed', 'cancelled', 'aborted'], s) + 1
-              FROM unnest(p_statuses) s WHERE s IN ('succeeded', 'failed', 'cancelled', 'aborted')));
-    END IF;
-    source := 'JOIN (' || array_to_string(sources, ' UNION ALL ') || ') s ON s.id = j.id';
+    source := 'JOIN (' || belay.status_source(p_statuses) || ') s ON s.id = j.id';
   END IF;
   EXECUTE concat('SELECT ARRAY(SELECT j.id FROM belay.jobs j ', source,
-      CASE WHEN p_parent IS NOT NULL THEN ' JOIN belay.children f ON f.id = j.id AND f.parent_id = $9' END, ' WHERE true',
+      CASE WHEN p_parent IS NOT NULL THEN ' JOIN belay.children f ON f.id = j.id AND f.parent_id = $4' END, ' WHERE true',
       CASE WHEN p_after_id IS NOT NULL THEN CASE WHEN p_ascending THEN ' AND j.id > $1' ELSE ' AND j.id < $1' END END,
       CASE WHEN p_queue IS NOT NULL THEN ' AND j.queue_id = (SELECT id FROM belay.queues WHERE name = $2)' END,
-      CASE WHEN p_task IS NOT NULL THEN ' AND j.task_id = (SELECT id FROM belay.tasks WHERE name = $3)' END,
-      CASE WHEN p_tag IS NOT NULL THEN ' AND j.tags @> ARRAY[$4]' END,
-      CASE WHEN p_lock IS NOT NULL THEN ' AND j.lock = $5' END,
-      CASE WHEN p_after IS NOT NULL THEN ' AND j.created_at >= $6' END,
-      CASE WHEN p_before IS NOT NULL THEN ' AND j.created_at < $7' END,
+      belay.job_conditions(json_build_object('task', p_task, 'tag', p_tag, 'lock', p_lock, 'created_after', p_after,
+                                             'created_before', p_before)),
       CASE WHEN p_more IS NOT NULL THEN belay.list_conditions(p_more) END,
-      ' ORDER BY j.id ', CASE WHEN p_ascending THEN 'ASC' ELSE 'DESC' END, ' LIMIT $8)')
-  INTO ids USING p_after_id, p_queue, p_task, p_tag, p_lock, p_after, p_before, p_limit, p_parent;
+      ' ORDER BY j.id ', CASE WHEN p_ascending THEN 'ASC' ELSE 'DESC' END, ' LIMIT $3)')
+  INTO ids USING p_after_id, p_queue, p_limit, p_parent;
   RETURN QUERY SELECT s.id, s.job FROM belay.job_states(ids) s
                ORDER BY CASE WHEN p_ascending THEN s.id ELSE -s.id END;
 END $$;

@@ -397,13 +397,11 @@ CREATE FUNCTION belay.without_hold(p_options json) RETURNS json LANGUAGE sql IMM
   SELECT nullif((p_options::jsonb - 'hold')::text, '{}')::json
 $$;
 
--- A parked job leaves its place, for good; the caller holds it. Its options say that it is held no more.
-CREATE FUNCTION belay.leave_parked(p_id bigint) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-  gate int;
+-- A job that has left waits or parked for good: it waits for nobody any more, and its options say that it is held no more.
+CREATE FUNCTION belay.wait_no_more(p_id bigint, p_options json) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  DELETE FROM belay.parked p WHERE p.id = p_id RETURNING p.gate_id INTO gate;
-  IF gate = 0 THEN
+  DELETE FROM belay.needs n WHERE n.id = p_id;
+  IF p_options -> 'hold' IS NOT NULL THEN
     UPDATE belay.jobs SET options = belay.without_hold(options) WHERE id = p_id;
   END IF;
 END $$;
@@ -413,19 +411,7 @@ END $$;
 CREATE FUNCTION belay.hold_one(j belay.jobs, p_actor text, p_reason text, p_until timestamptz) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-  DELETE FROM belay.ready r WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = j.id;
-  IF NOT FOUND AND j.scheduled_at IS NOT NULL THEN
-    DELETE FROM belay.scheduled s WHERE s.run_at = j.scheduled_at AND s.id = j.id;
-  END IF;
-  IF NOT FOUND AND j.lock IS NOT NULL THEN
-    DELETE FROM belay.blocked b WHERE b.lock = j.lock AND b.priority = j.priority AND b.id = j.id;
-  END IF;
-  IF NOT FOUND THEN
-    DELETE FROM belay.waits w WHERE w.id = j.id; -- what it waits for stays in needs
-  END IF;
-  IF NOT FOUND THEN
-    DELETE FROM belay.parked p WHERE p.id = j.id;
-  END IF;
+  PERFORM belay.leave_place(j); -- what it waits for stays in needs
   INSERT INTO belay.parked (gate_id, priority, id, queue_id) VALUES (0, j.priority, j.id, j.queue_id);
   UPDATE belay.jobs SET options = (coalesce(options::jsonb, '{}') || jsonb_build_object('hold', jsonb_build_object(
     'at', belay.time_text(clock_timestamp()), 'by', p_actor, 'reason', p_reason, 'until', belay.time_text(p_until))))::json
@@ -470,26 +456,24 @@ END $$;
 -- Jobs that are held by hand go back to where they would be; the caller holds them, and gives the locks their turns. Answers
 -- which were.
 CREATE FUNCTION belay.let_go(p_ids bigint[], p_actor text, OUT gone bigint[], OUT locks text[]) LANGUAGE plpgsql AS $$
+DECLARE
+  j belay.jobs;
 BEGIN
-  WITH d AS MATERIALIZED (DELETE FROM belay.parked p WHERE p.id = ANY (p_ids) AND p.gate_id = 0 RETURNING p.id),
-  a AS MATERIALIZED (SELECT j.*, EXISTS (SELECT FROM belay.needs n WHERE n.id = j.id) AS waits
-                     FROM d CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = d.id OFFSET 0) j),
-  j AS (SELECT * FROM a WHERE NOT a.waits),
-  w AS (INSERT INTO belay.waits (id, priority, queue_id, run_at)
-        SELECT a.id, a.priority, a.queue_id, a.scheduled_at FROM a WHERE a.waits),
-  u AS (UPDATE belay.jobs x SET options = belay.without_hold(a.options) FROM a WHERE x.id = a.id),
-  b AS (INSERT INTO belay.blocked (lock, priority, id, queue_id, run_at)
-        SELECT j.lock, j.priority, j.id, j.queue_id, j.scheduled_at FROM j
-        WHERE j.lock IS NOT NULL AND (j.scheduled_at > now() AND NOT belay.is_lock_strict(j.options)) IS NOT TRUE),
-  s AS (INSERT INTO belay.scheduled (run_at, id, queue_id, priority, lock)
-        SELECT j.scheduled_at, j.id, j.queue_id, j.priority, j.lock FROM j
-        WHERE j.scheduled_at > now() AND (j.lock IS NULL OR NOT belay.is_lock_strict(j.options))),
-  r AS (INSERT INTO belay.ready (queue_id, priority, id)
-        SELECT j.queue_id, j.priority, j.id FROM j
-        WHERE j.lock IS NULL AND (j.scheduled_at IS NULL OR j.scheduled_at <= now())),
-  e AS (INSERT INTO belay.events (job_id, type, actor) SELECT a.id, 'hold_ended', p_actor FROM a)
-  SELECT coalesce(array_agg(a.id), '{}'), coalesce(array_agg(a.lock) FILTER (WHERE a.lock IS NOT NULL), '{}') INTO gone, locks
-  FROM a;
+  gone := '{}'; locks := '{}';
+  FOR j IN WITH d AS (DELETE FROM belay.parked p WHERE p.id = ANY (p_ids) AND p.gate_id = 0 RETURNING p.id)
+           SELECT x.* FROM d CROSS JOIN LATERAL (SELECT * FROM belay.jobs x WHERE x.id = d.id OFFSET 0) x LOOP
+    UPDATE belay.jobs SET options = belay.without_hold(options) WHERE id = j.id;
+    INSERT INTO belay.events (job_id, type, actor) VALUES (j.id, 'hold_ended', p_actor);
+    IF EXISTS (SELECT FROM belay.needs n WHERE n.id = j.id) THEN
+      INSERT INTO belay.waits (id, priority, queue_id, run_at) VALUES (j.id, j.priority, j.queue_id, j.scheduled_at);
+    ELSE
+      PERFORM belay.put_todo(j);
+    END IF;
+    gone := gone || j.id;
+    IF j.lock IS NOT NULL THEN
+      locks := locks || j.lock;
+    END IF;
+  END LOOP;
 END $$;
 
 CREATE FUNCTION belay.release_by_hand(p_ids bigint[], p_actor text[])

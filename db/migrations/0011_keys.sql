@@ -184,7 +184,7 @@ CREATE FUNCTION belay.replace_todo(p_id bigint, r belay.put_row) RETURNS void LA
 DECLARE
   j belay.jobs;
   n belay.jobs := belay.job_of(r);
-  waited boolean := false;
+  place text;
 BEGIN
   SELECT * INTO j FROM belay.jobs WHERE id = p_id;
   IF belay.has_family(j.options) OR belay.has_family(n.options) THEN -- it stays in its own family, and waits for whom it waited
@@ -196,20 +196,7 @@ BEGIN
     n.options := (coalesce(n.options::jsonb, '{}') || jsonb_build_object('hold', j.options -> 'hold'))::json;
   END IF;
   PERFORM belay.keep_schedule(j);
-  DELETE FROM belay.ready x WHERE x.queue_id = j.queue_id AND x.priority = j.priority AND x.id = p_id;
-  IF NOT FOUND AND j.scheduled_at IS NOT NULL THEN
-    DELETE FROM belay.scheduled x WHERE x.run_at = j.scheduled_at AND x.id = p_id;
-  END IF;
-  IF NOT FOUND AND j.lock IS NOT NULL THEN
-    DELETE FROM belay.blocked x WHERE x.lock = j.lock AND x.priority = j.priority AND x.id = p_id;
-  END IF;
-  IF NOT FOUND THEN
-    DELETE FROM belay.waits x WHERE x.id = p_id;
-    waited := FOUND;
-  END IF;
-  IF NOT FOUND THEN
-    PERFORM belay.leave_parked(p_id);
-  END IF;
+  place := belay.leave_place(j);
   DELETE FROM belay.deadlines x WHERE x.at = j.deadline AND x.id = p_id;
   DELETE FROM belay.progress x WHERE x.job_id = p_id;
   UPDATE belay.jobs x
@@ -226,16 +213,11 @@ BEGIN
   END IF;
   IF n.options -> 'hold' IS NOT NULL THEN
     INSERT INTO belay.parked (gate_id, priority, id, queue_id) VALUES (0, n.priority, p_id, n.queue_id);
-  ELSIF waited THEN
+  ELSIF place = 'waits' THEN
     INSERT INTO belay.waits (id, priority, queue_id, run_at) VALUES (p_id, n.priority, n.queue_id, n.scheduled_at);
-  ELSIF n.scheduled_at > now() AND (n.lock IS NULL OR NOT belay.is_lock_strict(n.options)) THEN
-    INSERT INTO belay.scheduled (run_at, id, queue_id, priority, lock)
-    VALUES (n.scheduled_at, p_id, n.queue_id, n.priority, n.lock);
-  ELSIF n.lock IS NOT NULL THEN
-    INSERT INTO belay.blocked (lock, priority, id, queue_id, run_at)
-    VALUES (n.lock, n.priority, p_id, n.queue_id, n.scheduled_at);
   ELSE
-    INSERT INTO belay.ready (queue_id, priority, id) VALUES (n.queue_id, n.priority, p_id);
+    n.id := p_id;
+    PERFORM belay.put_todo(n);
   END IF;
   INSERT INTO belay.events (job_id, type, detail) VALUES (p_id, 'replaced', json_build_object('on_conflict', r.on_conflict));
 END $$;

@@ -73,44 +73,23 @@ CREATE FUNCTION belay.operation_statuses(o belay.operations) RETURNS text[] LANG
               ELSE '{todo,doing,succeeded,failed,cancelled,aborted}' END
 $$;
 
--- What the filter says of the row of a job, as conditions on `j`; what it says of the queue, as one on p_alias: where a job
--- stands is a row that names its queue, so that the jobs of others need not be looked at. Written out, and planned for each
--- step: so a filter costs what it asks for.
+-- What the filter says of the queue, apart from job_conditions(), as one on p_alias: where a job stands is a row that names its
+-- queue, so that the jobs of others need not be looked at.
 CREATE FUNCTION belay.queue_condition(o belay.operations, p_alias text) RETURNS text LANGUAGE sql STABLE AS $$
   SELECT CASE WHEN o.filter ->> 'queue' IS NULL THEN ''
               ELSE format(' AND %s.queue_id = %s', p_alias, coalesce(
                 (SELECT q.id FROM belay.queues q WHERE q.name = o.filter ->> 'queue'), -1)) END
 $$;
-CREATE FUNCTION belay.job_conditions(o belay.operations) RETURNS text LANGUAGE sql STABLE AS $$
-  SELECT concat(
-    CASE WHEN f ->> 'task' IS NOT NULL THEN format(' AND j.task_id = %s', coalesce(
-      (SELECT t.id FROM belay.tasks t WHERE t.name = f ->> 'task'), -1)) END,
-    CASE WHEN f ->> 'tag' IS NOT NULL THEN format(' AND j.tags @> ARRAY[%L]', f ->> 'tag') END,
-    CASE WHEN f ->> 'lock' IS NOT NULL THEN format(' AND j.lock = %L', f ->> 'lock') END,
-    CASE WHEN f ->> 'metadata' IS NOT NULL THEN
-      format(' AND coalesce(j.metadata, ''{}'')::jsonb @> %L::jsonb', f ->> 'metadata') END,
-    CASE WHEN f ->> 'created_after' IS NOT NULL THEN
-      format(' AND j.created_at >= %L::timestamptz', f ->> 'created_after') END,
-    CASE WHEN f ->> 'created_before' IS NOT NULL THEN
-      format(' AND j.created_at < %L::timestamptz', f ->> 'created_before') END)
-  FROM (SELECT o.filter AS f) x
-$$;
-
 -- `p`, a row that names a job's id and perhaps its queue, with its job where the filter has to see that.
 CREATE FUNCTION belay.with_job(o belay.operations, p_has_queue boolean, OUT joined text, OUT conditions text)
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
-  conditions := belay.job_conditions(o) || CASE WHEN NOT p_has_queue THEN belay.queue_condition(o, 'j') ELSE '' END;
+  conditions := belay.job_conditions(o.filter) || CASE WHEN NOT p_has_queue THEN belay.queue_condition(o, 'j') ELSE '' END;
   joined := CASE WHEN conditions <> '' THEN
               'CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = p.id OFFSET 0) j' ELSE '' END;
   conditions := conditions || CASE WHEN p_has_queue THEN belay.queue_condition(o, 'p') ELSE '' END
              || coalesce(' AND p.id <= ' || o.up_to, '');
 END $$;
-
--- The places where a todo job may stand.
-CREATE FUNCTION belay.todo_places() RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
-  SELECT '{scheduled,waits,blocked,parked,ready}'::text[]
-$$;
 
 -- What is walked over, in the order of the locks; and a look at the end whether anything has moved past the walk.
 CREATE FUNCTION belay.operation_stages(o belay.operations) RETURNS text[] LANGUAGE sql STABLE AS $$
@@ -495,26 +474,14 @@ RETURNS TABLE (matched bigint, is_exact boolean, sample text) LANGUAGE plpgsql S
 DECLARE
   w record := belay.with_job(o, false);
   statuses text[] := belay.operation_statuses(o);
-  sources text[] := '{}';
   looked bigint;
   ids bigint[];
 BEGIN
-  IF 'todo' = ANY (statuses) THEN
-    sources := ARRAY(SELECT format('SELECT id FROM belay.%I', x) FROM unnest(belay.todo_places()) x);
-  END IF;
-  IF 'doing' = ANY (statuses) THEN
-    sources := sources || 'SELECT u.id FROM belay.leases l, unnest(l.job_ids) u (id)'::text;
-  END IF;
-  IF statuses && '{succeeded,failed,cancelled,aborted}' THEN
-    sources := sources || format('SELECT id FROM belay.ends WHERE status = ANY (%L::smallint[])',
-      ARRAY(SELECT array_position(ARRAY['succeeded', 'failed', 'cancelled', 'aborted'], s) + 1
-            FROM unnest(statuses) s WHERE s NOT IN ('todo', 'doing')));
-  END IF;
   EXECUTE format(
     'WITH p AS MATERIALIZED (SELECT * FROM (%s) x LIMIT %s),
      m AS MATERIALIZED (SELECT p.id FROM p %s WHERE true %s)
      SELECT (SELECT count(*) FROM p), (SELECT count(*) FROM m), ARRAY(SELECT id FROM m ORDER BY id LIMIT %s)',
-    array_to_string(sources, ' UNION ALL '), p_look, w.joined, w.conditions, p_sample) INTO looked, matched, ids;
+    belay.status_source(statuses), p_look, w.joined, w.conditions, p_sample) INTO looked, matched, ids;
   is_exact := looked < p_look;
   sample := (SELECT '[' || coalesce(string_agg(s.job, ',' ORDER BY s.id), '') || ']' FROM belay.job_states(ids) s);
   RETURN NEXT;
@@ -538,21 +505,6 @@ END $$;
 
 -- -- what comes while a rule stands ------------------------------------------------------------------
 
--- The places of these jobs, which are this transaction's own.
-CREATE FUNCTION belay.remove_places(p_ids bigint[]) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-  DELETE FROM belay.ready r USING unnest(p_ids) u (id)
-  CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
-  WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = j.id;
-  DELETE FROM belay.scheduled s USING unnest(p_ids) u (id)
-  CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
-  WHERE s.run_at = j.scheduled_at AND s.id = j.id;
-  DELETE FROM belay.blocked b USING unnest(p_ids) u (id)
-  CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
-  WHERE b.lock = j.lock AND b.priority = j.priority AND b.id = j.id;
-  DELETE FROM belay.waits w USING unnest(p_ids) u (id) WHERE w.id = u.id;
-END $$;
-
 -- Cancels, among the jobs that this transaction has just put in, those that a rule is for, and answers all with the
 -- documents as they are now. An insert that began before the rule was there does not come here; the operation of the
 -- rule waits for it to end, and looks once more. None of the jobs has had a turn of its lock
@@ -573,7 +525,8 @@ BEGIN
     EXECUTE format('SELECT array_agg(p.id) FROM unnest($1) p (id) %s WHERE true %s', w.joined, w.conditions)
     INTO hit_ids USING left_ids;
     CONTINUE WHEN hit_ids IS NULL;
-    PERFORM belay.remove_places(hit_ids);
+    PERFORM belay.leave_place(j) FROM unnest(hit_ids) u (id)
+    CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j;
     PERFORM belay.end_removed(o, hit_ids);
     INSERT INTO belay.rule_hits (operation_id, n) VALUES (o.id, cardinality(hit_ids));
     left_ids := ARRAY(SELECT unnest(left_ids) EXCEPT SELECT unnest(hit_ids));

@@ -77,6 +77,14 @@ BEGIN
   RETURN gone;
 END $$;
 
+-- An ended job that is todo again: its next end has the consequences that the last one had.
+CREATE FUNCTION belay.follow_again(p_id bigint, p_options json) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  IF belay.has_consequences(p_options) OR EXISTS (SELECT FROM belay.children c WHERE c.parent_id = p_id AND c.cascades) THEN
+    INSERT INTO belay.follows (job_id) VALUES (p_id);
+  END IF;
+END $$;
+
 CREATE FUNCTION belay.leave_nothing(p_ids bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   IF p_ids <> '{}' THEN

@@ -162,14 +162,6 @@ BEGIN
   SELECT u.id, 0 FROM unnest(p_ids) u (id) WHERE EXISTS (SELECT FROM belay.children c WHERE c.parent_id = u.id);
 END $$;
 
--- A job that leaves waits, its place, which is held.
-CREATE FUNCTION belay.leave_waits(p_id bigint) RETURNS boolean LANGUAGE plpgsql AS $$
-BEGIN
-  DELETE FROM belay.needs n WHERE n.id = p_id;
-  DELETE FROM belay.waits w WHERE w.id = p_id;
-  RETURN FOUND;
-END $$;
-
 -- Sweeps of one kind, with those that they are about. left: how many more may be taken; done: those that have no more.
 CREATE TYPE belay.swept AS (
   n_left int, done bigint[], again belay.sweeps[], parents bigint[], ids bigint[], aborts boolean[], reasons text[]);
@@ -214,23 +206,18 @@ END $$;
 -- how many may start now.
 CREATE FUNCTION belay.release_waiting(p_parents bigint[], p_ids bigint[]) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
+  j belay.jobs;
   locks text[];
-  n int;
+  n int := 0;
 BEGIN
   PERFORM belay.hold_jobs(ARRAY(SELECT DISTINCT i FROM unnest(p_ids) i)); -- one that is held by hand is not in waits
   DELETE FROM belay.needs n USING unnest(p_parents, p_ids) u (parent_id, id) WHERE n.parent_id = u.parent_id AND n.id = u.id;
-  WITH w AS (DELETE FROM belay.waits w WHERE w.id = ANY (p_ids) AND NOT EXISTS (SELECT FROM belay.needs n WHERE n.id = w.id)
-             RETURNING w.*),
-  j AS MATERIALIZED (
-    SELECT w.*, j.lock, coalesce(w.run_at > now(), false) AS later, belay.is_lock_strict(j.options) AS strict
-    FROM w CROSS JOIN LATERAL (SELECT j.lock, j.options FROM belay.jobs j WHERE j.id = w.id OFFSET 0) j),
-  b AS (INSERT INTO belay.blocked (lock, priority, id, queue_id, run_at)
-        SELECT j.lock, j.priority, j.id, j.queue_id, j.run_at FROM j WHERE j.lock IS NOT NULL AND (j.strict OR NOT j.later)),
-  s AS (INSERT INTO belay.scheduled (run_at, id, queue_id, priority, lock)
-        SELECT j.run_at, j.id, j.queue_id, j.priority, j.lock FROM j WHERE j.later AND (j.lock IS NULL OR NOT j.strict)),
-  r AS (INSERT INTO belay.ready (queue_id, priority, id)
-        SELECT j.queue_id, j.priority, j.id FROM j WHERE j.lock IS NULL AND NOT j.later)
-  SELECT count(*) INTO n FROM j;
+  FOR j IN WITH w AS (DELETE FROM belay.waits w WHERE w.id = ANY (p_ids)
+                        AND NOT EXISTS (SELECT FROM belay.needs n WHERE n.id = w.id) RETURNING w.id)
+           SELECT x.* FROM w CROSS JOIN LATERAL (SELECT * FROM belay.jobs x WHERE x.id = w.id OFFSET 0) x LOOP
+    PERFORM belay.put_todo(j);
+    n := n + 1;
+  END LOOP;
   SELECT y.locks INTO locks FROM belay.all_locks_of(p_ids) y;
   IF locks IS NOT NULL THEN
     PERFORM belay.promote(locks);

@@ -6,11 +6,9 @@
 CREATE FUNCTION belay.list_conditions(p_more json) RETURNS text LANGUAGE plpgsql STABLE AS $$
 BEGIN
   RETURN concat(
-    CASE WHEN p_more -> 'ids' IS NOT NULL THEN
+    belay.job_conditions(p_more), CASE WHEN p_more -> 'ids' IS NOT NULL THEN
       format(' AND j.id = ANY (%L::bigint[])', ARRAY(SELECT json_array_elements_text(p_more -> 'ids'))) END,
     CASE WHEN p_more ->> 'queueing_lock' IS NOT NULL THEN format(' AND j.queueing_lock = %L', p_more ->> 'queueing_lock') END,
-    CASE WHEN p_more -> 'metadata' IS NOT NULL THEN
-      format(' AND coalesce(j.metadata, ''{}'')::jsonb @> %L::jsonb', p_more -> 'metadata') END,
     CASE WHEN p_more ->> 'scheduled_after' IS NOT NULL THEN
       format(' AND j.scheduled_at >= %L::timestamptz', p_more ->> 'scheduled_after') END,
     CASE WHEN p_more ->> 'scheduled_before' IS NOT NULL THEN

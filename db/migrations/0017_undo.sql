@@ -1,22 +1,5 @@
 -- What was cancelled by mistake comes back.
 
--- A cancelled job whose end has gone is put where it would be, had it not been cancelled: in scheduled while its time is to come,
--- in the line of its lock, or ready. The caller gives the lock its turn.
-CREATE FUNCTION belay.put_back(j belay.jobs) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-  is_later CONSTANT boolean := coalesce(j.scheduled_at > now(), false);
-BEGIN
-  IF is_later AND (j.lock IS NULL OR NOT belay.is_lock_strict(j.options)) THEN
-    INSERT INTO belay.scheduled (run_at, id, queue_id, priority, lock)
-    VALUES (j.scheduled_at, j.id, j.queue_id, j.priority, j.lock);
-  ELSIF j.lock IS NOT NULL THEN
-    INSERT INTO belay.blocked (lock, priority, id, queue_id, run_at)
-    VALUES (j.lock, j.priority, j.id, j.queue_id, j.scheduled_at);
-  ELSE
-    INSERT INTO belay.ready (queue_id, priority, id) VALUES (j.queue_id, j.priority, j.id);
-  END IF;
-END $$;
-
 -- One restore, decided by the place that is held. The job keeps its time, its attempts and what it has told; a deadline that
 -- has passed is no more.
 CREATE FUNCTION belay.restore_one(p_id bigint, p_actor text, p_if_match text) RETURNS text LANGUAGE plpgsql AS $$
@@ -43,13 +26,11 @@ BEGIN
   SELECT p_id, v.at, v.rank, v.type, v.attempt, v.actor, v.detail FROM belay.row_events(p_id) v WHERE v.type = 'cancelled';
   INSERT INTO belay.events (job_id, type, actor) VALUES (p_id, 'restored', p_actor);
   DELETE FROM belay.ends WHERE id = p_id;
-  IF belay.has_consequences(j.options) OR EXISTS (SELECT FROM belay.children c WHERE c.parent_id = p_id AND c.cascades) THEN
-    INSERT INTO belay.follows (job_id) VALUES (p_id);
-  END IF;
+  PERFORM belay.follow_again(p_id, j.options);
   IF j.deadline <= clock_timestamp() THEN
     UPDATE belay.jobs SET deadline = NULL WHERE id = p_id;
   END IF;
-  PERFORM belay.put_back(j);
+  PERFORM belay.put_todo(j);
   RETURN 'restored';
 END $$;
 
