@@ -63,19 +63,11 @@ static enum err read_options(struct request *req, struct by_key *out)
         {"grace_seconds", FIELD_INT, AT(cancel.grace_seconds), 0, GRACE_MAX},
         {"ttl_seconds", FIELD_INT, AT(ttl_seconds), 1, TTL_MAX},
     };
-    struct span body;
-    size_t len;
 
     *out = (struct by_key){.cancel = {.grace_seconds = -1},
                            .ttl_seconds =
                                (int64_t)req_app(req)->config->idempotency_hours * 3600};
-    req_body(req, &len);
-    if (len == 0)
-        return ERR_OK;
-    enum err e = fields_check_body(req, JSON_OBJECT, &body);
-    return e == ERR_OK
-               ? fields_read(req, "", body, fields, sizeof fields / sizeof *fields, out)
-               : e;
+    return fields_read_options(req, fields, sizeof fields / sizeof *fields, out);
 }
 
 /* -- cancelByKey --------------------------------------------------------------------- */

@@ -59,16 +59,8 @@ static enum err read_body_options(struct request *req, struct cancel_options *op
         {"attempt", FIELD_INT, offsetof(struct cancel_options, attempt), 0, ATTEMPT_MAX},
         {"retry", FIELD_TEXT, offsetof(struct cancel_options, retry), 1, 16},
     };
-    struct span body;
-    size_t len;
 
-    req_body(req, &len);
-    if (len == 0)
-        return ERR_OK;
-    enum err e = fields_check_body(req, JSON_OBJECT, &body);
-    return e == ERR_OK
-               ? fields_read(req, "", body, fields, sizeof fields / sizeof *fields, opt)
-               : e;
+    return fields_read_options(req, fields, sizeof fields / sizeof *fields, opt);
 }
 
 static bool wants_requeue(const struct cancel_options *opt)

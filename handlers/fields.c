@@ -320,3 +320,16 @@ enum err fields_check_body(struct request *req, enum json_type wanted, struct sp
     *out = (struct span){.text = text, .len = len};
     return ERR_OK;
 }
+
+enum err fields_read_options(struct request *req, const struct field *fields,
+                             size_t n_fields, void *out)
+{
+    struct span body;
+    size_t len;
+
+    req_body(req, &len);
+    if (len == 0)
+        return ERR_OK;
+    enum err e = fields_check_body(req, JSON_OBJECT, &body);
+    return e == ERR_OK ? fields_read(req, "", body, fields, n_fields, out) : e;
+}

@@ -52,6 +52,10 @@ bool field_is_name(const char *text);
 /* todo,doing -> {todo,doing}; NULL where a word is not a status. */
 const char *status_list(struct request *req, const char *words);
 
+/* The body is optional: without one nothing is read, and it is ERR_OK. */
+enum err fields_read_options(struct request *req, const struct field *fields,
+                             size_t n_fields, void *out) MUST_CHECK;
+
 /* Checks the whole body; ERR_BAD_REQUEST or ERR_INVALID with the place. */
 enum err fields_check_body(struct request *req, enum json_type wanted,
                            struct span *out) MUST_CHECK;

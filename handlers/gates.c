@@ -25,16 +25,6 @@ enum err gate_name(struct request *req, const char *param, const char **out)
     return ERR_OK;
 }
 
-/* True: there is a body, and it is an object. */
-static enum err optional_body(struct request *req, bool *out_is_there, struct span *out)
-{
-    size_t len;
-
-    req_body(req, &len);
-    *out_is_there = len > 0;
-    return len > 0 ? fields_check_body(req, JSON_OBJECT, out) : ERR_OK;
-}
-
 enum err read_pause_options(struct request *req, struct pause_options *out)
 {
     static const struct field fields[] = {
@@ -42,14 +32,9 @@ enum err read_pause_options(struct request *req, struct pause_options *out)
         {"actor", FIELD_TEXT, AT(actor), 0, 255},
         {"until", FIELD_TIME, AT(until), 0, 0},
     };
-    struct span body;
-    bool is_there;
-    enum err e = optional_body(req, &is_there, &body);
 
     *out = (struct pause_options){.until = INT64_MIN};
-    if (e != ERR_OK || !is_there)
-        return e;
-    return fields_read(req, "", body, fields, sizeof fields / sizeof *fields, out);
+    return fields_read_options(req, fields, sizeof fields / sizeof *fields, out);
 }
 
 struct db_value pause_until(const struct pause_options *opt)

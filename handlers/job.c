@@ -6,6 +6,7 @@
 #include "build/gen/operations.h"
 #include "handlers/fields.h"
 #include "handlers/list_filters.h"
+#include "handlers/page.h"
 #include "handlers/submit.h"
 #include "handlers/time.h"
 #include "handlers/wait.h"
@@ -15,8 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { LIMIT_DEFAULT = 50, LIMIT_MAX = 200 };
 
 /* -- getJob -------------------------------------------------------------------------- */
 
@@ -123,8 +122,7 @@ static enum err read_cursor(struct request *req, bool ascending, struct db_value
         return ERR_OK;
     int64_t id = text[0] != '\0' ? strtoll(text + 1, &end, 36) : 0;
     if (text[0] != (ascending ? 'a' : 'd') || id <= 0 || *end != '\0')
-        return req_fail(req, ERR_BAD_QUERY,
-                        "cursor=%s is not the next_cursor of such a list", text);
+        return fail_cursor(req);
     *out = db_int(id);
     return ERR_OK;
 }
@@ -146,7 +144,7 @@ static enum err read_filters(struct request *req, struct db_value *v)
     const char *status = req_query(req, "status");
     const char *literal = status != NULL ? status_list(req, status) : NULL;
     bool ascending;
-    int64_t limit = LIMIT_DEFAULT;
+    int64_t limit = 0;
     enum err e = read_sort(req, &ascending);
 
     if (status != NULL && literal == NULL)
@@ -165,7 +163,7 @@ static enum err read_filters(struct request *req, struct db_value *v)
     if (e == ERR_OK)
         e = read_cursor(req, ascending, &v[LIST_AFTER_ID]);
     if (e == ERR_OK)
-        e = req_query_int(req, "limit", 1, LIMIT_MAX, &limit);
+        e = page_limit(req, &limit);
     if (e == ERR_OK)
         e = list_filters_read(req, &v[LIST_MORE]);
     v[LIST_LIMIT] = db_int(limit + 1); /* one more tells whether there is a next page */
@@ -208,38 +206,25 @@ static void add_next_link(struct request *req, const char *path, const char *cur
     req_set_header(req, "Link", link.text);
 }
 
-/* One row more than asked for tells that there is a next page. Rejected: a count of all,
- * which would walk over every job for a figure that is old when it is read. */
-static void reply_page_of(struct request *req, const struct db_rows *rows,
+static void reply_jobs_of(struct request *req, const struct db_rows *rows,
                           const char *path)
 {
-    CLEANUP(buf_release) struct buf b = BUF_INIT;
     const char *sort = req_query(req, "sort"), *cursor = NULL;
-    int64_t limit = LIMIT_DEFAULT;
-    int n = rows->count;
+    int n = page_rows(req, rows);
 
-    if (n > 0 && row_is_null(rows, 0, 0))
-        n = 0; /* no such parent */
-    if (req_query_int(req, "limit", 1, LIMIT_MAX, &limit) == ERR_OK && n > limit) {
-        n = (int)limit;
+    if (n < rows->count) {
         cursor = req_printf(req, "%c%s", sort != NULL && sort[0] == 'c' ? 'a' : 'd',
                             base36(req, row_int(rows, n - 1, 0)));
         add_next_link(req, path, cursor);
     }
-    buf_adds(&b, "{\"jobs\":[");
-    for (int i = 0; i < n; i++) {
-        if (i > 0)
-            buf_addc(&b, ',');
-        buf_add(&b, row_text(rows, i, 1), (size_t)row_len(rows, i, 1));
-    }
-    buf_addf(&b, cursor != NULL ? "],\"next_cursor\":\"%s\"}" : "],\"next_cursor\":null}",
-             cursor);
-    req_reply_buf(req, 200, &b);
+    if (n > 0 && row_is_null(rows, 0, 0))
+        n = 0; /* no such parent */
+    reply_page(req, rows, "jobs", n, cursor);
 }
 
-static void reply_page(struct request *req, const struct db_rows *rows)
+static void reply_jobs(struct request *req, const struct db_rows *rows)
 {
-    reply_page_of(req, rows, "/jobs");
+    reply_jobs_of(req, rows, "/jobs");
 }
 
 enum err list_jobs(struct request *req)
@@ -252,7 +237,7 @@ enum err list_jobs(struct request *req)
         e = req_query_int(req, "parent_id", 1, JOB_ID_MAX, &parent_id);
     if (parent_id > 0)
         v[LIST_PARENT] = db_int(parent_id);
-    return e == ERR_OK ? submit(req, LANE_READ, SQL_job_list, 1, v, reply_page) : e;
+    return e == ERR_OK ? submit(req, LANE_READ, SQL_job_list, 1, v, reply_jobs) : e;
 }
 
 /* -- listJobChildren ----------------------------------------------------------------- */
@@ -264,7 +249,7 @@ static void reply_children(struct request *req, const struct db_rows *rows)
     if (rows->count > 0 && row_is_null(rows, 0, 0))
         req_error(req, req_fail(req, ERR_JOB_NOT_FOUND, "there is no job %s", id));
     else
-        reply_page_of(req, rows, req_printf(req, "/jobs/%s/children", id));
+        reply_jobs_of(req, rows, req_printf(req, "/jobs/%s/children", id));
 }
 
 enum err list_job_children(struct request *req)

@@ -2,7 +2,7 @@
  *
  * A lock may be any text, so the cursor is the last one of the page before in hex. */
 #include "build/gen/operations.h"
-#include "handlers/submit.h"
+#include "handlers/page.h"
 #include "server/core/cleanup.h"
 #include "server/core/utf8.h"
 
@@ -10,7 +10,7 @@
 #include <sodium.h>
 #include <string.h>
 
-enum { LIMIT_DEFAULT = 50, LIMIT_MAX = 200, LOCK_BYTES_MAX = 1020 };
+enum { LOCK_BYTES_MAX = 1020 };
 
 enum { LOCK_NAME, LOCK_DOCUMENT };
 
@@ -39,38 +39,28 @@ static const char *decode(struct request *req, const char *cursor)
 
 static void reply_locks(struct request *req, const struct db_rows *rows)
 {
-    CLEANUP(buf_release) struct buf b = BUF_INIT;
     const char *cursor = NULL;
-    int64_t limit = LIMIT_DEFAULT;
-    int n = rows->count;
+    int n = page_rows(req, rows);
 
-    if (req_query_int(req, "limit", 1, LIMIT_MAX, &limit) == ERR_OK && n > limit) {
-        n = (int)limit;
+    if (n < rows->count) {
         cursor = encode(req, row_text(rows, n - 1, LOCK_NAME));
-        req_set_header(req, "Link",
-                       req_printf(req,
-                                  "</locks?cursor=%s&limit=%" PRId64 ">; rel=\"next\"",
-                                  cursor, limit));
+        req_set_header(
+            req, "Link",
+            req_printf(req, "</locks?cursor=%s&limit=%d>; rel=\"next\"", cursor, n));
     }
-    buf_adds(&b, "{\"locks\":[");
-    for (int i = 0; i < n; i++)
-        buf_addf(&b, "%s%s", i > 0 ? "," : "", row_text(rows, i, LOCK_DOCUMENT));
-    buf_addf(&b, cursor != NULL ? "],\"next_cursor\":\"%s\"}" : "],\"next_cursor\":null}",
-             cursor);
-    req_reply_buf(req, 200, &b);
+    reply_page(req, rows, "locks", n, cursor);
 }
 
 enum err list_locks(struct request *req)
 {
     const char *cursor = req_query(req, "cursor"), *after = NULL;
-    int64_t limit = LIMIT_DEFAULT;
-    enum err e = req_query_int(req, "limit", 1, LIMIT_MAX, &limit);
+    int64_t limit;
+    enum err e = page_limit(req, &limit);
 
     if (e != ERR_OK)
         return e;
     if (cursor != NULL && (after = decode(req, cursor)) == NULL)
-        return req_fail(req, ERR_BAD_QUERY,
-                        "cursor=%s is not the next_cursor of such a list", cursor);
+        return fail_cursor(req);
     struct db_value *v = submit_values(req, SQL_lock_list, 1);
     v[0] = db_text(after);
     v[1] = db_text(req_query(req, "lock"));

@@ -2,14 +2,12 @@
  * rules that stand. An operation is a row; its document is made by the database. */
 #include "build/gen/operations.h"
 
-#include "handlers/submit.h"
+#include "handlers/page.h"
 #include "server/core/cleanup.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { LIMIT_DEFAULT = 50, LIMIT_MAX = 200 };
 
 static void fail_unknown(struct request *req)
 {
@@ -43,26 +41,12 @@ enum err get_operation(struct request *req)
 
 enum { LIST_STATUS, LIST_STANDING, LIST_BEFORE_ID, LIST_LIMIT };
 
-/* One row more than asked for tells that there is a next page. */
-static void reply_page(struct request *req, const struct db_rows *rows)
+static void reply_operations(struct request *req, const struct db_rows *rows)
 {
-    CLEANUP(buf_release) struct buf b = BUF_INIT;
-    int64_t limit = LIMIT_DEFAULT;
-    int n = rows->count;
+    int n = page_rows(req, rows);
 
-    if (req_query_int(req, "limit", 1, LIMIT_MAX, &limit) == ERR_OK && n > limit)
-        n = (int)limit;
-    buf_adds(&b, "{\"operations\":[");
-    for (int i = 0; i < n; i++) {
-        if (i > 0)
-            buf_addc(&b, ',');
-        buf_add(&b, row_text(rows, i, 1), (size_t)row_len(rows, i, 1));
-    }
-    if (n < rows->count)
-        buf_addf(&b, "],\"next_cursor\":\"%s\"}", row_text(rows, n - 1, 0));
-    else
-        buf_adds(&b, "],\"next_cursor\":null}");
-    req_reply_buf(req, 200, &b);
+    reply_page(req, rows, "operations", n,
+               n < rows->count ? row_text(rows, n - 1, 0) : NULL);
 }
 
 static enum err read_status(struct request *req, struct db_value *out)
@@ -83,8 +67,7 @@ static enum err read_cursor(struct request *req, struct db_value *out)
     int64_t id = 0;
 
     if (text != NULL && req_query_int(req, "cursor", 1, JOB_ID_MAX, &id) != ERR_OK)
-        return req_fail(req, ERR_BAD_QUERY,
-                        "cursor=%s is not the next_cursor of such a list", text);
+        return fail_cursor(req);
     *out = text != NULL ? db_int(id) : db_null();
     return ERR_OK;
 }
@@ -92,7 +75,7 @@ static enum err read_cursor(struct request *req, struct db_value *out)
 enum err list_operations(struct request *req)
 {
     struct db_value *v = submit_values(req, SQL_operation_list, 1);
-    int64_t limit = LIMIT_DEFAULT;
+    int64_t limit = 0;
     bool standing = false;
     enum err e = read_status(req, &v[LIST_STATUS]);
 
@@ -101,12 +84,12 @@ enum err list_operations(struct request *req)
     if (e == ERR_OK)
         e = req_query_bool(req, "standing", &standing);
     if (e == ERR_OK)
-        e = req_query_int(req, "limit", 1, LIMIT_MAX, &limit);
+        e = page_limit(req, &limit);
     if (e != ERR_OK)
         return e;
     v[LIST_STANDING] = req_query(req, "standing") != NULL ? db_int(standing) : db_null();
     v[LIST_LIMIT] = db_int(limit + 1);
-    return submit(req, LANE_READ, SQL_operation_list, 1, v, reply_page);
+    return submit(req, LANE_READ, SQL_operation_list, 1, v, reply_operations);
 }
 
 /* -- cancelOperation ----------------------------------------------------------------- */

@@ -48,20 +48,14 @@ static enum err read_options(struct request *req, struct retry_options *out)
         {"queueing_lock", FIELD_TEXT, AT(queueing_lock), 0, 255},
         {"max_attempts", FIELD_INT, AT(max_attempts), 1, 1000},
     };
-    struct span body;
-    size_t len;
 
     *out = (struct retry_options){.priority = INT64_MIN,
                                   .max_attempts = INT64_MIN,
                                   .scheduled_at = INT64_MIN,
                                   .delay_seconds = -1};
     enum err e = req_query_text(req, "actor", 255, &out->actor);
-    req_body(req, &len);
-    if (e != ERR_OK || len == 0)
-        return e;
-    e = fields_check_body(req, JSON_OBJECT, &body);
     if (e == ERR_OK)
-        e = fields_read(req, "", body, fields, sizeof fields / sizeof *fields, out);
+        e = fields_read_options(req, fields, sizeof fields / sizeof *fields, out);
     if (e == ERR_OK && out->scheduled_at != INT64_MIN && out->delay_seconds >= 0)
         return req_fail_at(req, ERR_INVALID, "/delay_seconds",
                            "cannot stand beside scheduled_at");

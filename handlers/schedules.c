@@ -7,7 +7,7 @@
 #include "build/gen/operations.h"
 #include "handlers/fields.h"
 #include "handlers/known_task.h"
-#include "handlers/submit.h"
+#include "handlers/page.h"
 #include "server/core/cleanup.h"
 
 #include <inttypes.h>
@@ -21,8 +21,6 @@ enum {
     MAX_DELAY_SECONDS = 315360000,
     TIMEOUT_MAX_SECONDS = 604800,
     METADATA_MAX_BYTES = 16384,
-    LIMIT_DEFAULT = 50,
-    LIMIT_MAX = 200,
 };
 
 static const char name_characters[] =
@@ -287,43 +285,30 @@ enum err run_schedule(struct request *req)
 /* -- listSchedules ------------------------------------------------------------------- */
 
 /* The cursor is the name that the page ended with, behind a letter that tells it from the
- * cursors of other lists. One row more than asked for tells that there is a next page. */
+ * cursors of other lists. */
 static void reply_schedules(struct request *req, const struct db_rows *rows)
 {
-    CLEANUP(buf_release) struct buf b = BUF_INIT;
-    const char *last = NULL;
-    int64_t limit = LIMIT_DEFAULT;
-    int n = rows->count;
+    const char *cursor = NULL;
+    int n = page_rows(req, rows);
 
-    if (req_query_int(req, "limit", 1, LIMIT_MAX, &limit) == ERR_OK && n > limit) {
-        n = (int)limit;
-        last = row_text(rows, n - 1, 0);
+    if (n < rows->count) {
+        cursor = req_printf(req, "n%s", row_text(rows, n - 1, 0));
         req_set_header(
             req, "Link",
-            req_printf(req, "</schedules?cursor=n%s&limit=%" PRId64 ">; rel=\"next\"",
-                       last, limit));
+            req_printf(req, "</schedules?cursor=%s&limit=%d>; rel=\"next\"", cursor, n));
     }
-    buf_adds(&b, "{\"schedules\":[");
-    for (int i = 0; i < n; i++) {
-        if (i > 0)
-            buf_addc(&b, ',');
-        buf_add(&b, row_text(rows, i, 1), (size_t)row_len(rows, i, 1));
-    }
-    buf_addf(&b, last != NULL ? "],\"next_cursor\":\"n%s\"}" : "],\"next_cursor\":null}",
-             last);
-    req_reply_buf(req, 200, &b);
+    reply_page(req, rows, "schedules", n, cursor);
 }
 
 enum err list_schedules(struct request *req)
 {
     const char *cursor = req_query(req, "cursor");
-    int64_t limit = LIMIT_DEFAULT;
-    enum err e = req_query_int(req, "limit", 1, LIMIT_MAX, &limit);
+    int64_t limit;
+    enum err e = page_limit(req, &limit);
 
     if (e == ERR_OK && cursor != NULL &&
         (cursor[0] != 'n' || !is_schedule_name(cursor + 1)))
-        e = req_fail(req, ERR_BAD_QUERY,
-                     "cursor=%s is not the next_cursor of such a list", cursor);
+        e = fail_cursor(req);
     if (e != ERR_OK)
         return e;
     struct db_value *v = submit_values(req, SQL_schedule_list, 1);
