@@ -13,7 +13,7 @@ OUT := $(BUILD)$(VARIANT:%=/%)
 DEPS_BUILD := gcc make pkg-config libc6-dev libmicrohttpd-dev libjansson-dev libpq-dev libuv1-dev \
               libcurl4-openssl-dev libsodium-dev libcyaml-dev libyaml-dev
 DEPS := $(DEPS_BUILD) postgresql curl jq
-DEPS_TEST := $(DEPS) libcriterion-dev git procps g++ python3
+DEPS_TEST := $(DEPS) libcriterion-dev git procps g++ python3 spin pgbouncer libfaketime
 DEPS_CHECK := $(DEPS_TEST) clang libclang-rt-dev clang-format clang-tidy cppcheck pmccabe
 
 PACKAGES := libmicrohttpd jansson libpq libuv libcurl libsodium libcyaml yaml-0.1
@@ -51,9 +51,9 @@ export GIT_CONFIG_KEY_0 := safe.directory
 export GIT_CONFIG_VALUE_0 := *
 
 .DELETE_ON_ERROR:
-.PHONY: all help print-deps-test deps deps-build deps-test deps-check run test check format format-check lint asan tsan fuzz \
+.PHONY: all help print-deps-test deps deps-build deps-test deps-check run test check format format-check lint asan tsan coverage valgrind fuzz \
         bench docs install uninstall lib clean ci docker-test test-trixie \
-        test-fresh binaries chaos tests-quick
+        test-fresh binaries chaos model tests-quick
 
 all: $(OUT)/belay
 
@@ -189,30 +189,57 @@ clean: ## remove everything that was built
 # tests/<folder>/run is a suite in shell. Both kinds count into the last line of `make test`.
 
 TEST_SUPPORT := $(patsubst %.c,$(OUT)/obj/%.o,$(wildcard tests/support/*.c))
-TEST_FOLDERS := $(filter-out support fuzz chaos poison,$(sort $(foreach f,$(wildcard tests/*/*.c),$(word 2,$(subst /, ,$(f))))))
+TEST_FOLDERS := $(filter-out support fuzz chaos poison house,$(sort $(foreach f,$(wildcard tests/*/*.c),$(word 2,$(subst /, ,$(f))))))
 TEST_BINARIES := $(TEST_FOLDERS:%=$(OUT)/test_%)
 TEST_SCRIPTS := $(wildcard tests/*/run)
 
 # The drivers of tests/chaos/run: programs of their own, not Criterion.
-CHAOS := $(OUT)/chaos/races $(OUT)/chaos/ledger
-CHAOS_SHARED := $(patsubst %.c,$(OUT)/obj/%.o,$(filter-out tests/chaos/races.c tests/chaos/ledger.c,$(wildcard tests/chaos/*.c)))
+CHAOS_NAMES := $(patsubst tests/chaos/%.c,%,$(shell grep -l '^int main' tests/chaos/*.c))
+CHAOS := $(CHAOS_NAMES:%=$(OUT)/chaos/%)
+CHAOS_TASKS := $(OUT)/chaos/tasks.so
+CHAOS_SHIM := $(OUT)/chaos/memory_shim.so
+CHAOS_SHARED := $(patsubst %.c,$(OUT)/obj/%.o,$(filter-out $(CHAOS_NAMES:%=tests/chaos/%.c) tests/chaos/tasks.c tests/chaos/memory_shim.c,$(wildcard tests/chaos/*.c)))
 $(CHAOS): $(OUT)/chaos/%: $(OUT)/obj/tests/chaos/%.o $(CHAOS_SHARED) $(OBJECTS)
 	@mkdir -p $(@D)
 	$(call say,link)
 	$(Q)$(CC) $(LINK_OPT) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-# A plugin of tasks that go wrong, for tests/isolate; no sanitizer is to find it out first.
+# Plugins: tasks that go wrong, for tests/isolate (no sanitizer is to find it out first), and those of the chaos suite.
 POISON := $(OUT)/poison.so
-$(POISON): tests/poison/tasks.c $(wildcard workers/*.h) | $(GEN_DEFS)
+$(POISON): tests/poison/tasks.c
+$(CHAOS_TASKS): tests/chaos/tasks.c
+$(CHAOS_SHIM): tests/chaos/memory_shim.c
+$(POISON) $(CHAOS_TASKS) $(CHAOS_SHIM): $(wildcard workers/*.h) | $(GEN_DEFS)
 	@mkdir -p $(@D)
 	$(call say,link)
-	$(Q)$(CC) $(CPPFLAGS) -std=c11 -O1 -g $(WARN) $(WERROR) -fPIC -shared -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) -std=c11 -O1 -g $(WARN) $(WERROR) -fPIC -shared -o $@ $(filter %.c,$^)
 
+chaos: export SEED := $(SEED)
+chaos: export MINUTES := $(MINUTES)
 chaos: deps-test ## kill, freeze and cut off everything, thousands of times, with full accounting
 	@$(MAKE) --no-print-directory -j2 binaries
-	@BELAY_BINARY=$(CURDIR)/$(OUT)/belay CHAOS_FULL=1 tests/chaos/run
+	@BELAY_BINARY=$(CURDIR)/$(OUT)/belay CHAOS_COUNTS=$${CHAOS_COUNTS:-full} tests/chaos/run
 
-binaries: $(OUT)/belay $(TEST_BINARIES) $(CHAOS) $(POISON) $(if $(VARIANT),,lib)
+.PHONY: scorecard scorecard-gate scorecard-rest scorecard-release
+scorecard: ## write docs/scorecard.md from the parts that have been run
+	@BELAY_BINARY=$(CURDIR)/$(OUT)/belay tests/house/scorecard page >docs/scorecard.md
+
+scorecard-gate scorecard-rest scorecard-release: scorecard-%: deps-test ## run the parts of the scorecard; rest: those that no test is
+	@$(MAKE) --no-print-directory -j2 binaries
+	@BELAY_BINARY=$(CURDIR)/$(OUT)/belay tests/house/scorecard $*
+
+model: deps-test ## look at every state that a model of a job can get into
+	@MODEL_FULL=1 tests/model/run
+
+.PHONY: switched-off mutants
+mutants: deps-test ## drop each guard of the SQL in turn: a test has to fail
+	@$(MAKE) --no-print-directory -j2 binaries
+	@tests/mutants/mutants $(MUTANTS)
+
+switched-off: deps-test ## take out one safeguard after the other: a named test has to fail
+	@tests/house/switched-off
+
+binaries: $(OUT)/belay $(TEST_BINARIES) $(CHAOS) $(POISON) $(CHAOS_TASKS) $(CHAOS_SHIM) $(if $(VARIANT),,lib)
 
 # Tests of what happens when the database fails replace libpq's calls: tests/<folder>/wrap lists the names.
 wrapped = $(addprefix -Wl$(comma)--wrap=,$(shell cat tests/$(1)/wrap 2>/dev/null))
@@ -251,21 +278,40 @@ lint-openapi: ## the contract against the code, Redocly and Spectral
 
 SANITIZE := -fno-omit-frame-pointer -fno-sanitize-recover=all
 
-asan: deps-test ## the whole suite under AddressSanitizer and UndefinedBehaviorSanitizer
+# The suites in shell that are about something else than the code of the service gain nothing from a sanitizer.
+SANITIZED_SCRIPTS := tests/chaos/run tests/cli/run tests/e2e/run
+
+asan: deps-test ## the suite under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory -j2 binaries VARIANT=asan WERROR= LINK_OPT='-fsanitize=address,undefined' \
 	  OPT='-O1 -g -fsanitize=address,undefined $(SANITIZE)'
 	@BELAY_BINARY=$(CURDIR)/$(BUILD)/asan/belay SANITIZER_LOGS=$(CURDIR)/$(BUILD)/asan/report \
-	  tests/run $(TEST_FOLDERS:%=$(BUILD)/asan/test_%) $(TEST_SCRIPTS)
+	  CHAOS_PARTS='restart files mixed' tests/run $(TEST_FOLDERS:%=$(BUILD)/asan/test_%) $(SANITIZED_SCRIPTS)
 
 tsan: deps-test ## the server under ThreadSanitizer, with load over HTTP
 	@$(MAKE) --no-print-directory -j2 all VARIANT=tsan WERROR= LINK_OPT='-fsanitize=thread' \
 	  OPT='-O1 -g -fsanitize=thread $(SANITIZE)'
 	@BELAY_BINARY=$(CURDIR)/$(BUILD)/tsan/belay tests/house/tsan
 
+coverage: deps-test ## lines and branches that the whole suite reaches: build/coverage/index.html
+	@tests/house/deps gcovr
+	@mkdir -p $(BUILD)/coverage && $(CC) -O1 -c -o $(BUILD)/coverage/exit.o tests/house/coverage_exit.c
+	@$(MAKE) --no-print-directory -j2 binaries VARIANT=coverage WERROR= \
+	  LINK_OPT='--coverage -Wl,--wrap=_exit $(BUILD)/coverage/exit.o' OPT='-O0 -g --coverage -fprofile-update=atomic'
+	@find $(BUILD)/coverage -name '*.gcda' -delete
+	@-BELAY_BINARY=$(CURDIR)/$(BUILD)/coverage/belay tests/run $(TEST_FOLDERS:%=$(BUILD)/coverage/test_%) $(TEST_SCRIPTS)
+	@tests/house/coverage $(BUILD)/coverage
+
+VALGRIND_SUITES ?= async isolate
+
+valgrind: deps-test ## coroutines and child processes under valgrind; VALGRIND_FILTER='loop/*' for a part
+	@tests/house/deps valgrind
+	@$(MAKE) --no-print-directory -j2 binaries
+	@BELAY_BINARY=$(CURDIR)/$(OUT)/belay tests/house/valgrind $(VALGRIND_SUITES:%=$(OUT)/test_%)
+
 FUZZ_SECONDS ?= 60
 FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 
-fuzz: deps-check ## run each fuzzer of tests/fuzz for FUZZ_SECONDS
+fuzz: deps-check ## run each fuzzer of tests/fuzz for FUZZ_SECONDS, side by side
 	@$(MAKE) --no-print-directory -j2 fuzzers VARIANT=fuzz CC=clang WERROR= LINK_OPT= \
 	  OPT='-O1 -g -fsanitize=fuzzer-no-link,address,undefined $(SANITIZE)'
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/house/fuzz $(FUZZERS:%=$(BUILD)/fuzz/fuzz_%)
@@ -275,7 +321,13 @@ fuzzers: $(FUZZERS:%=$(OUT)/fuzz_%)
 
 $(OUT)/fuzz_%: $(OUT)/obj/tests/fuzz/%.o $(OBJECTS)
 	$(call say,link)
-	$(Q)$(CC) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) -fsanitize=fuzzer,address,undefined $(LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(shell cat tests/fuzz/$*.wrap 2>/dev/null)) \
+	  -o $@ $^ $(LDLIBS)
+
+.PHONY: schemathesis
+schemathesis: deps-test ## requests made of the contract, to each operation; the answers have to keep to it
+	@$(MAKE) --no-print-directory -j2 all
+	@BELAY_BINARY=$(CURDIR)/$(OUT)/belay tests/house/schemathesis
 
 # -- bench, docs, containers, ci -----------------------------------------------------------------------
 

@@ -87,6 +87,7 @@ int main(int argc, char **argv)
                                 db_int(1),
                                 db_text("bench"),
                                 db_int(1),
+                                db_null(),
                                 db_null()};
     if (n < 1 || n > BATCH_MAX)
         die("BATCH", "must be 1..2000");

@@ -3,7 +3,9 @@
 #include "db/db.h"
 
 #include "db/connection.h"
+#include "db/hosts.h"
 #include "db/params.h"
+#include "server/core/cleanup.h"
 #include "server/core/clock.h"
 
 #include <poll.h>
@@ -62,6 +64,11 @@ bool db_is_broken(const struct db *db)
     return db->broken || PQstatus(db->conn) != CONNECTION_OK;
 }
 
+bool db_is_silent(const struct db *db)
+{
+    return db->silent;
+}
+
 int db_backend(const struct db *db)
 {
     return PQbackendPID(db->conn);
@@ -75,13 +82,34 @@ static void ignore_notice(void *arg, const char *message)
     (void)message;
 }
 
-/* What the URL says comes later in the list than our defaults, and so wins over them. */
-static PGconn *start_connection(const struct db_options *o)
+/* What the URL says comes later in the list than our defaults, and so wins over them; the
+ * one host comes last, and what is empty of it changes nothing. A job service has to
+ * write: of several hosts it wants the one that lets it. */
+static PGconn *start_connection(const struct db_options *o, const struct host *one)
 {
-    const char *const keys[] = {
-        "connect_timeout",  "keepalives_idle", "keepalives_interval", "keepalives_count",
-        "tcp_user_timeout", "dbname",          "application_name",    NULL};
-    const char *const values[] = {"2", "5", "2", "3", "5000", o->url, o->application_name,
+    const char *const keys[] = {"connect_timeout",
+                                "keepalives_idle",
+                                "keepalives_interval",
+                                "keepalives_count",
+                                "tcp_user_timeout",
+                                "target_session_attrs",
+                                "dbname",
+                                "application_name",
+                                "host",
+                                "hostaddr",
+                                "port",
+                                NULL};
+    const char *const values[] = {"2",
+                                  "5",
+                                  "2",
+                                  "3",
+                                  "5000",
+                                  one != NULL ? "read-write" : "any",
+                                  o->url,
+                                  o->application_name,
+                                  one != NULL ? one->name.text : "",
+                                  one != NULL ? one->address.text : "",
+                                  one != NULL ? one->port.text : "",
                                   NULL};
 
     return PQconnectStartParams(keys, values, 1);
@@ -89,24 +117,79 @@ static PGconn *start_connection(const struct db_options *o)
 
 /* PQconnectdb() with a deadline that also covers a server that accepts and says nothing.
  */
-static bool finish_connection(PGconn *conn)
+static bool finish_connection(struct db *db, int64_t end_ms)
 {
-    int64_t end_ms = clock_ms() + CONNECT_MS;
     PostgresPollingStatusType state = PGRES_POLLING_WRITING;
+    short events;
 
-    while (PQstatus(conn) != CONNECTION_BAD) {
-        struct pollfd p = {.fd = PQsocket(conn),
-                           .events = state == PGRES_POLLING_READING ? POLLIN : POLLOUT};
-        int64_t left_ms = end_ms - clock_ms();
-        if (left_ms <= 0 || poll(&p, 1, (int)left_ms) == 0)
+    while (PQstatus(db->conn) != CONNECTION_BAD) {
+        if (!db_wait_socket(db, state == PGRES_POLLING_READING ? POLLIN : POLLOUT, end_ms,
+                            &events))
             return false;
-        state = PQconnectPoll(conn);
+        if (events == 0)
+            continue;
+        state = PQconnectPoll(db->conn);
         if (state == PGRES_POLLING_OK)
             return true;
         if (state == PGRES_POLLING_FAILED)
             return false;
     }
     return false;
+}
+
+/* libpq has said whom it tried, and then waits for the reason. */
+static void fail_to_connect(struct db *db)
+{
+    CLEANUP(buf_release) struct buf said = BUF_INIT;
+
+    if (db->conn != NULL)
+        buf_adds(&said, PQerrorMessage(db->conn));
+    if (said.len == 0 || said.text[said.len - 1] == ' ')
+        buf_adds(&said, "PostgreSQL did not answer in time");
+    (void)db_fail_connection(db, said.text);
+}
+
+/* one NULL: whatever the URL says. */
+static bool connect_to(struct db *db, const struct db_options *o, const struct host *one,
+                       int64_t end_ms)
+{
+    db->conn = start_connection(o, one);
+    if (db->conn != NULL && finish_connection(db, end_ms))
+        return true;
+    fail_to_connect(db);
+    return false;
+}
+
+/* Each host has its share of what time is left. All that was wrong with them is said. */
+static enum err connect_to_one_of(struct db *db, const struct db_options *o, int n)
+{
+    CLEANUP(buf_release) struct buf said = BUF_INIT;
+    int64_t end_ms = clock_ms() + CONNECT_MS;
+
+    for (int i = 0; i < n; i++) {
+        CLEANUP(host_release) struct host one = HOST_INIT;
+        int64_t now_ms = clock_ms();
+        enum err e = host_pick(o->url, i, &one);
+        if (e != ERR_OK)
+            return e;
+        if (connect_to(db, o, &one, now_ms + (end_ms - now_ms) / (n - i))) {
+            db->broken = db->silent = false;
+            return ERR_OK;
+        }
+        PQfinish(db->conn);
+        db->conn = NULL;
+        buf_addf(&said, "%s%s", i > 0 ? "; " : "", db->message);
+    }
+    return db_fail_connection(db, said.text);
+}
+
+static enum err connect_somewhere(struct db *db, const struct db_options *o)
+{
+    int n = hosts_count(o->url);
+
+    if (n > 1)
+        return connect_to_one_of(db, o, n);
+    return connect_to(db, o, NULL, clock_ms() + CONNECT_MS) ? ERR_OK : ERR_UNAVAILABLE;
 }
 
 static enum err set_session(struct db *db, const struct db_options *o)
@@ -154,7 +237,7 @@ static enum err prepare_all(struct db *db)
         PGresult *result = db_next_result(db, end_ms);
         ExecStatusType status = PQresultStatus(result);
         if (result == NULL)
-            return db_fail_connection(db, "PostgreSQL did not answer in time");
+            return db_fail_waiting(db);
         if (status == PGRES_FATAL_ERROR && e == ERR_OK) {
             e = db_fail_result(db, result);
             size_t used = strlen(db->message);
@@ -208,12 +291,9 @@ enum err db_open(const struct db_options *options, struct db **out_db, char *why
     db->statement_timeout_ms = options->statement_timeout_ms > 0
                                    ? options->statement_timeout_ms
                                    : STATEMENT_TIMEOUT_MS;
-    db->conn = start_connection(options);
-    if (db->conn == NULL || !finish_connection(db->conn))
-        e = db_fail_connection(db, db->conn != NULL && PQerrorMessage(db->conn)[0] != '\0'
-                                       ? PQerrorMessage(db->conn)
-                                       : "PostgreSQL did not answer in time");
-    else
+    db->stop_fd = options->stop_fd;
+    e = connect_somewhere(db, options);
+    if (e == ERR_OK)
         e = set_up(db, options);
     if (e == ERR_OK) {
         *out_db = db;

@@ -60,6 +60,8 @@ struct db_options {
     int statement_timeout_ms; /* 0: 5000 */
     bool pin_plans;           /* hot connections: index scans and nested loops only */
     bool no_prepare;          /* migrate and listen: nothing to prepare */
+    int stop_fd; /* 0: none. Once it is readable, all that is still waited for has 1 s;
+                    what has not come breaks the connection */
 };
 
 /* Opens, sets the session up, prepares. On failure `out_db` is not written; the words are
@@ -77,6 +79,8 @@ const char *db_sqlstate(const struct db *db);
 /* True when the connection has to be closed and opened again (25006, 57P01-03, 08xxx,
  * 53300, or libpq lost it). */
 bool db_is_broken(const struct db *db);
+/* True when it is broken because no answer came in time. */
+bool db_is_silent(const struct db *db);
 /* Looks, without sending anything, whether the server has hung up meanwhile. */
 bool db_is_alive(struct db *db);
 /* The process id of the server's end of the connection. */
@@ -90,6 +94,11 @@ struct db_rows {
 
 enum err db_exec(struct db *db, enum sql sql, int n_rows, const struct db_value *values,
                  struct db_rows *out_rows) MUST_CHECK;
+
+/* The answers to what is sent from now on have to be there by then (clock_ms()), also
+ * when the server would have more time; 0: only its own deadline counts. What has not
+ * come breaks the connection. */
+void db_limit(struct db *db, int64_t end_ms);
 
 /* Runs SQL text that is not one of ours (migrations, LISTEN), without parameters.
  * out_rows may be NULL. */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 enum {
+    STOP_MS = 1000,
     ANSWER_MARGIN_MS =
         1000 /* beyond statement_timeout: then the server is not answering */
 };
@@ -83,6 +84,13 @@ enum err db_fail_connection(struct db *db, const char *what)
     return ERR_UNAVAILABLE;
 }
 
+enum err db_fail_waiting(struct db *db)
+{
+    return db_fail_connection(db, PQstatus(db->conn) == CONNECTION_OK
+                                      ? "PostgreSQL did not answer in time"
+                                      : PQerrorMessage(db->conn));
+}
+
 /* Remembers what an error result says. */
 enum err db_fail_result(struct db *db, const PGresult *result)
 {
@@ -111,21 +119,40 @@ bool db_is_alive(struct db *db)
 
 /* -- waiting with a deadline --------------------------------------------------------- */
 
+bool db_wait_socket(struct db *db, short events, int64_t end_ms, short *out_events)
+{
+    struct pollfd p[] = {{.fd = PQsocket(db->conn), .events = events},
+                         {.fd = db->stop_fd > 0 ? db->stop_fd : -1, .events = POLLIN}};
+    bool stops_first = db->stop_ms != 0 && db->stop_ms < end_ms;
+    int64_t left_ms = (stops_first ? db->stop_ms : end_ms) - clock_ms();
+
+    if (left_ms <= 0 || poll(p, 2, (int)left_ms) == 0) {
+        db->silent = true;
+        return false;
+    }
+    if (p[1].revents != 0) {
+        db->stop_ms = clock_ms() + STOP_MS;
+        db->stop_fd = 0;
+    }
+    *out_events = p[0].revents;
+    return true;
+}
+
 /* Sends what is buffered and reads until a result can be taken without blocking. */
 static bool wait_readable(struct db *db, int64_t end_ms)
 {
+    short events;
+
     for (;;) {
         int unsent = PQflush(db->conn);
         if (unsent < 0)
             return false;
         if (unsent == 0 && !PQisBusy(db->conn))
             return true;
-        struct pollfd p = {.fd = PQsocket(db->conn),
-                           .events = (short)(POLLIN | (unsent ? POLLOUT : 0))};
-        int64_t left_ms = end_ms - clock_ms();
-        if (left_ms <= 0 || poll(&p, 1, (int)left_ms) == 0)
+        if (!db_wait_socket(db, (short)(POLLIN | (unsent ? POLLOUT : 0)), end_ms,
+                            &events))
             return false;
-        if ((p.revents & ~POLLOUT) != 0 && !PQconsumeInput(db->conn))
+        if ((events & ~POLLOUT) != 0 && !PQconsumeInput(db->conn))
             return false;
     }
 }
@@ -137,7 +164,14 @@ PGresult *db_next_result(struct db *db, int64_t end_ms)
 
 int64_t db_deadline_ms(const struct db *db)
 {
-    return clock_ms() + db->statement_timeout_ms + ANSWER_MARGIN_MS;
+    int64_t end_ms = clock_ms() + db->statement_timeout_ms + ANSWER_MARGIN_MS;
+
+    return db->limit_ms != 0 && db->limit_ms < end_ms ? db->limit_ms : end_ms;
+}
+
+void db_limit(struct db *db, int64_t end_ms)
+{
+    db->limit_ms = end_ms;
 }
 
 static bool result_is_good(const PGresult *result)
@@ -181,9 +215,7 @@ static enum err collect(struct db *db, struct db_rows *out_rows)
                 db->broken = true;
                 return e;
             }
-            return db_fail_connection(db, PQstatus(db->conn) == CONNECTION_OK
-                                              ? "PostgreSQL did not answer in time"
-                                              : PQerrorMessage(db->conn));
+            return db_fail_waiting(db);
         }
         result = PQgetResult(db->conn);
         if (result == NULL)
@@ -260,9 +292,7 @@ static enum err collect_all(struct db *db, int n_calls, struct db_rows *out_rows
         PGresult *result = db_next_result(db, end_ms);
         ExecStatusType status = PQresultStatus(result);
         if (result == NULL)
-            return db_fail_connection(db, PQstatus(db->conn) == CONNECTION_OK
-                                              ? "PostgreSQL did not answer in time"
-                                              : PQerrorMessage(db->conn));
+            return db_fail_waiting(db);
         if (status == PGRES_PIPELINE_SYNC) {
             PQclear(result);
             return e;

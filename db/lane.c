@@ -21,9 +21,12 @@
 enum {
     HANDS = 2, /* of each lane */
     WAITING_MAX = 20000,
-    WORTH_A_HAND = 32,   /* rows that are not left to the hand that is at work */
-    HELD_UP_MS = 5,      /* it is held up when its batch takes longer */
-    PATIENCE_MS = 2000,  /* that an operation waits for a connection */
+    WORTH_A_HAND = 32,  /* rows that are not left to the hand that is at work */
+    HELD_UP_MS = 5,     /* it is held up when its batch takes longer */
+    PATIENCE_MS = 2000, /* that an operation waits for a connection */
+    ANSWER_MS = 5200,   /* from an operation's submission to its answer, without a word */
+    LEAST_MS = 500,     /* that PostgreSQL has for one that has waited for its turn */
+    STATEMENT_MS = 4500, /* so that PostgreSQL says first that it takes too long */
     IDLE_LOOK_MS = 1000, /* between two looks whether an idle connection is still there */
 };
 
@@ -34,6 +37,7 @@ struct hand {
     struct lane_queue *lane;
     pthread_t thread;
     struct link link;
+    int64_t heard_ms; /* when PostgreSQL answered last; 0: not yet on this connection */
 };
 
 struct lane_queue {
@@ -52,6 +56,7 @@ struct lanes {
     lane_wake_fn *wake;
     void *wake_arg;
     struct lane_queue lane[LANE_COUNT];
+    _Atomic(int64_t) silent_ms; /* some connection had no answer then, for long */
     pthread_mutex_t done_mutex;
     struct pending_list done; /* under done_mutex */
 };
@@ -139,6 +144,37 @@ static int64_t take_at_ms(const struct lane_queue *l)
     return l->busy_since_ms + HELD_UP_MS;
 }
 
+/* A link or a server that swallows everything tells nobody: one call after the other
+ * would have to find it out, each on its own connection and in its own 5 s. So a
+ * connection that has not been heard of since then is not asked. */
+static bool is_usable(struct hand *h)
+{
+    return h->heard_ms >= atomic_load(&h->lane->lanes->silent_ms) &&
+           db_is_alive(h->link.db);
+}
+
+static void drop_connection(struct hand *h)
+{
+    h->heard_ms = 0;
+    link_drop(&h->link);
+}
+
+/* What was sent then has its answer, or never will. PostgreSQL itself says after
+ * STATEMENT_MS that it takes too long, so only a longer silence is one; whoever was
+ * answered in its last second is not cut off by the same. */
+static void note_answer(struct hand *h, int64_t sent_ms)
+{
+    int64_t now_ms = clock_ms();
+
+    if (!db_is_broken(h->link.db)) {
+        h->heard_ms = now_ms;
+        return;
+    }
+    if (db_is_silent(h->link.db) && now_ms - sent_ms >= STATEMENT_MS)
+        atomic_store(&h->lane->lanes->silent_ms, now_ms - IDLE_LOOK_MS);
+    drop_connection(h);
+}
+
 /* Waits for work, for IDLE_LOOK_MS at most; 0: there is none. */
 static int take_work(struct hand *h, struct pending **batch)
 {
@@ -152,8 +188,9 @@ static int take_work(struct hand *h, struct pending **batch)
             clock_ms() >= look_ms)
             break;
     }
-    /* a connection that went away while idle: nothing has been sent yet */
-    if (at_ms <= clock_ms() && db_is_alive(h->link.db)) {
+    /* Asked once more, for the other hand may have taken it while this one slept. A
+     * connection may have gone away while idle: then nothing has been sent yet. */
+    if (take_at_ms(l) <= clock_ms() && is_usable(h)) {
         n = batch_take(&l->waiting, batch);
         l->n_busy++;
         l->busy_since_ms = clock_ms();
@@ -162,20 +199,33 @@ static int take_work(struct hand *h, struct pending **batch)
     return n;
 }
 
+/* A link that swallows everything holds up one batch, and whoever is in it, for so long
+ * and no longer: nobody waits for more than 6 s. */
+static int64_t limit_of(const struct pending *oldest)
+{
+    int64_t limit_ms = oldest->since_ms + ANSWER_MS, least_ms = clock_ms() + LEAST_MS;
+
+    return limit_ms > least_ms ? limit_ms : least_ms;
+}
+
 static void run_connected(struct hand *h)
 {
     struct lane_queue *l = h->lane;
     struct pending *batch[BATCH_OPS_MAX];
-    int n = take_work(h, batch);
+    int n;
 
+    if (h->heard_ms == 0) /* it has been opened just now */
+        h->heard_ms = clock_ms();
+    n = take_work(h, batch);
     if (n == 0) {
-        if (!db_is_alive(h->link.db))
-            link_drop(&h->link);
+        if (!is_usable(h))
+            drop_connection(h);
         return;
     }
+    int64_t sent_ms = clock_ms();
+    db_limit(h->link.db, limit_of(batch[0]));
     batch_exec(&h->link, l->changes, batch, n);
-    if (db_is_broken(h->link.db))
-        link_drop(&h->link);
+    note_answer(h, sent_ms);
     monitor_lock(&l->monitor);
     l->n_busy--;
     monitor_unlock(&l->monitor);
@@ -215,6 +265,7 @@ static enum err start_lane(struct lanes *lanes, enum lane id)
     struct lane_queue *l = &lanes->lane[id];
     struct db_options options = {.url = lanes->url,
                                  .application_name = lane_names[id],
+                                 .statement_timeout_ms = STATEMENT_MS,
                                  .pin_plans = id != LANE_READ};
     enum err e = ERR_OK;
 
@@ -275,7 +326,9 @@ enum err db_submit(struct lanes *lanes, const struct db_op *op)
 
     if (p == NULL)
         return ERR_NO_MEMORY;
-    *p = (struct pending){.op = *op, .since_ms = clock_ms()};
+    *p = (struct pending){.op = *op, .since_ms = op->since_ms};
+    if (p->since_ms == 0)
+        p->since_ms = clock_ms();
     monitor_lock(&l->monitor);
     taken = l->waiting.n < WAITING_MAX && !l->stopping;
     if (taken) {

@@ -41,6 +41,7 @@ struct db_op {
     const struct db_value *values;
     db_done_fn *done;
     void *arg;
+    int64_t since_ms; /* since when somebody waits for it, by clock_ms(); 0: now */
 };
 
 typedef void lane_wake_fn(void *arg);

@@ -249,6 +249,9 @@ static bool take_result(struct query *q, PGresult *result)
     case PGRES_COPY_BOTH:
     case PGRES_PIPELINE_SYNC:
     case PGRES_PIPELINE_ABORTED:
+#ifdef LIBPQ_HAS_CHUNK_MODE /* 17: asked for by nobody here */
+    case PGRES_TUPLES_CHUNK:
+#endif
     default:
         snprintf(q->sqlstate, sizeof q->sqlstate, "%s", QUERY_NOT_SUPPORTED);
         say_why(q, "COPY has no rows to answer with");

@@ -2,45 +2,14 @@
  * and goes through both. So a name with two addresses is in the list twice, and libpq
  * tries them in turn, as it would have done by itself; `host` is still what certificates
  * are checked for. */
+#include "db/hosts.h"
 #include "db/query.h"
 #include "server/core/cleanup.h"
 
 #include <arpa/inet.h>
-#include <libpq-fe.h>
 #include <netdb.h>
 #include <string.h>
 #include <sys/socket.h>
-
-/* What the string says; NULL: nothing. */
-struct said {
-    const char *host, *address, *port;
-};
-
-static void free_options(PQconninfoOption **options)
-{
-    PQconninfoFree(*options);
-}
-
-static PQconninfoOption *parse(const char *url, struct said *out, struct buf *why)
-{
-    CLEANUP(free_ptr) char *words = NULL;
-    PQconninfoOption *options = PQconninfoParse(url, &words);
-
-    *out = (struct said){.host = NULL};
-    if (options == NULL && words != NULL)
-        buf_add(why, words, strcspn(words, "\n"));
-    for (PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++) {
-        if (o->val == NULL || o->val[0] == '\0')
-            continue;
-        if (strcmp(o->keyword, "host") == 0)
-            out->host = o->val;
-        if (strcmp(o->keyword, "hostaddr") == 0)
-            out->address = o->val;
-        if (strcmp(o->keyword, "port") == 0)
-            out->port = o->val;
-    }
-    return options;
-}
 
 /* A path is a socket's, and so is what begins with @. */
 static bool is_name(const char *host)
@@ -68,8 +37,8 @@ static const char *next_item(const char *list, char *item, size_t room)
 enum err query_names_needed(const char *url, bool *out_needed, struct buf *why)
 {
     char item[NI_MAXHOST];
-    struct said said;
-    CLEANUP(free_options) PQconninfoOption *options = parse(url, &said, why);
+    struct host_lists said;
+    CLEANUP(host_options_free) PQconninfoOption *options = host_options(url, &said, why);
     bool needed = false;
 
     if (options == NULL)
@@ -125,8 +94,8 @@ enum err query_names_find(const char *url, struct query_names *out, struct buf *
 {
     struct query_names names = {BUF_INIT, BUF_INIT, BUF_INIT, 0};
     char item[NI_MAXHOST], port[32] = "";
-    struct said said;
-    CLEANUP(free_options) PQconninfoOption *options = parse(url, &said, why);
+    struct host_lists said;
+    CLEANUP(host_options_free) PQconninfoOption *options = host_options(url, &said, why);
 
     if (options == NULL)
         return ERR_INVALID;

@@ -14,7 +14,7 @@ struct waiters;
 struct gauges;
 
 /* Of the HTTP thread, since the start. */
-enum { CANCEL_RESULTS = 10 };
+enum { CANCEL_RESULTS = 11 };
 struct request_counts {
     int64_t enqueued;
     int64_t cancels[CANCEL_RESULTS]; /* in the order of metrics.c */

@@ -36,12 +36,12 @@ static const struct field cancel_fields[] = {FIELDS_OF_ALL,
                                              {"delete", FIELD_BOOL, AT(delete), 0, 0},
                                              {"until", FIELD_TIME, AT(until), 0, 0}};
 static const struct field delete_fields[] = {FIELDS_OF_ALL, FIELDS_OF_ABORT};
-static const struct field retry_fields[] = {FIELDS_OF_ALL};
+static const struct field retry_fields[] = {FIELDS_OF_ALL, RETRY_FIELDS(AT(retry))};
 
 #define KIND(kind, table, words)                                                         \
     {                                                                                    \
-        .name = kind, .fields = table, .n_fields = sizeof(table) / sizeof *(table),      \
-        .statuses = words                                                                \
+        .name = (kind), .fields = (table), .n_fields = sizeof(table) / sizeof *(table),  \
+        .statuses = (words)                                                              \
     }
 
 static const struct bulk_kind cancelling = KIND("cancel", cancel_fields, " todo doing ");
@@ -105,6 +105,7 @@ static enum err submit_filter(struct request *req, const struct bulk_kind *kind,
     v[5] = db_text(b->actor);
     v[6] = b->grace_seconds < 0 ? db_null() : db_int(b->grace_seconds);
     v[7] = b->until == INT64_MIN ? db_null() : db_int(b->until);
+    v[8] = retry_options_value(req, &b->retry);
     return submit(req, LANE_CONTROL, sql, 1, v, reply_operation);
 }
 
@@ -135,6 +136,8 @@ static void reply_ids(struct request *req, const struct db_rows *rows)
     }
     buf_adds(&b, "]}");
     node_wake(req_app(req)->node, "", retried);
+    if (retried > 0)
+        node_wake_scheduled(req_app(req)->node); /* they may have been given a time */
     req_reply_buf(req, 200, &b);
 }
 
@@ -183,10 +186,10 @@ static enum err submit_retry(struct request *req, const struct bulk *b)
 {
     struct db_value *v = submit_values(req, SQL_job_retry, b->n_ids);
     int n = sql_params(SQL_job_retry);
+    struct db_value changes = retry_options_value(req, &b->retry);
 
     for (int i = 0; i < b->n_ids; i++) {
-        struct db_value row[] = {db_int(b->id[i]), db_text(b->actor), db_null(),
-                                 db_null()};
+        struct db_value row[] = {db_int(b->id[i]), db_text(b->actor), db_null(), changes};
         memcpy(v + (size_t)i * (size_t)n, row, sizeof row);
     }
     return submit(req, LANE_CONTROL, SQL_job_retry, b->n_ids, v, reply_ids);

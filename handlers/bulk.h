@@ -6,6 +6,7 @@
 #define BELAY_HANDLERS_BULK_H
 
 #include "handlers/fields.h"
+#include "handlers/retry_options.h"
 
 enum { BULK_IDS_MAX = 1000 };
 
@@ -15,6 +16,7 @@ struct bulk {
     const char *reason, *actor;
     int64_t grace_seconds; /* < 0: not given */
     int64_t until;         /* microseconds since 1970; INT64_MIN: not a rule */
+    struct retry_options retry;
     int n_ids;
     const int64_t *id;
 };

@@ -3,6 +3,7 @@
  * read from there in every step. Rejected: a column of the operation for each member,
  * which would be a second form of the same thing. */
 #include "handlers/bulk.h"
+#include "server/core/cleanup.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -62,6 +63,27 @@ static enum err read_filter(struct request *req, const struct bulk_kind *kind,
     return ERR_OK;
 }
 
+/* Without its nulls, which mean nothing: whoever reads the operation sees what it does.
+ */
+static enum err drop_nulls(struct request *req, struct span *filter)
+{
+    CLEANUP(buf_release) struct buf b = BUF_INIT;
+    struct json_member m;
+
+    buf_addc(&b, '{');
+    for (struct json_cursor c = json_members(filter->text, filter->len);
+         json_next(&c, &m);) {
+        if (m.type != JSON_NULL)
+            buf_addf(&b, "%s\"%.*s\":%.*s", b.len > 1 ? "," : "", (int)m.key_len, m.key,
+                     (int)m.value_len, m.value);
+    }
+    buf_addc(&b, '}');
+    if (b.failed)
+        return ERR_NO_MEMORY;
+    *filter = (struct span){.text = req_strdup(req, b.text, b.len), .len = b.len};
+    return ERR_OK;
+}
+
 static enum err read_ids(struct request *req, struct bulk *b)
 {
     int64_t *id = req_alloc(req, BULK_IDS_MAX * sizeof *id);
@@ -98,7 +120,7 @@ static enum err check_filter(struct request *req, const struct bulk_kind *kind,
         return req_fail_at(req, ERR_INVALID, "/filter",
                            "is empty: give ids or a filter, or \"all\": true for every "
                            "job there is");
-    return e;
+    return e == ERR_OK ? drop_nulls(req, &b->filter) : e;
 }
 
 enum err bulk_read(struct request *req, const struct bulk_kind *kind, struct bulk *out)
@@ -106,9 +128,12 @@ enum err bulk_read(struct request *req, const struct bulk_kind *kind, struct bul
     struct span body;
     enum err e = fields_check_body(req, JSON_OBJECT, &body);
 
-    *out = (struct bulk){.grace_seconds = -1, .until = INT64_MIN};
+    *out = (struct bulk){
+        .grace_seconds = -1, .until = INT64_MIN, .retry = RETRY_OPTIONS_NONE};
     if (e == ERR_OK)
         e = fields_read(req, "", body, kind->fields, kind->n_fields, out);
+    if (e == ERR_OK)
+        e = retry_options_check(req, &out->retry);
     if (e != ERR_OK)
         return e;
     if (out->ids.text == NULL)

@@ -11,12 +11,12 @@
 #include "handlers/metrics.h"
 #include "handlers/wait.h"
 
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { GRACE_MAX = 86400, ATTEMPT_MAX = 32767 };
+enum { GRACE_MAX = 86400, UNDO_MAX = 86400, ATTEMPT_MAX = 32767 };
 
 /* The first mistake ends it: a URL is written by hand, and one thing at a time is put
  * right there. The body, which programs write, reports all of its mistakes (fields.h). */
@@ -37,6 +37,8 @@ static enum err read_query_options(struct request *req, struct cancel_options *o
         e = req_query_text(req, "actor", 255, &opt->actor);
     if (e == ERR_OK)
         e = req_query_text(req, "retry", 16, &opt->retry);
+    if (e == ERR_OK)
+        e = req_query_int(req, "undo_seconds", 1, UNDO_MAX, &opt->undo_seconds);
     if (e == ERR_OK && only_if != NULL) {
         opt->only_if = status_list(req, only_if);
         if (opt->only_if == NULL)
@@ -58,6 +60,8 @@ static enum err read_body_options(struct request *req, struct cancel_options *op
         {"only_if", FIELD_STATUSES, offsetof(struct cancel_options, only_if), 0, 6},
         {"attempt", FIELD_INT, offsetof(struct cancel_options, attempt), 0, ATTEMPT_MAX},
         {"retry", FIELD_TEXT, offsetof(struct cancel_options, retry), 1, 16},
+        {"undo_seconds", FIELD_INT, offsetof(struct cancel_options, undo_seconds), 1,
+         UNDO_MAX},
     };
 
     return fields_read_options(req, fields, sizeof fields / sizeof *fields, opt);
@@ -70,13 +74,17 @@ static bool wants_requeue(const struct cancel_options *opt)
 
 /* In the query or in the body: said the same way, because either may have said one half.
  */
-static enum err check_retry(struct request *req, const struct cancel_options *opt)
+static enum err check_together(struct request *req, const struct cancel_options *opt)
 {
     if (opt->retry != NULL && !wants_requeue(opt) && strcmp(opt->retry, "none") != 0)
         return req_fail_at(req, ERR_INVALID, "/retry", "must be none or requeue");
     if (wants_requeue(opt) && (!opt->abort || opt->delete))
         return req_fail_at(req, ERR_INVALID, "/retry",
                            "requeue needs abort=true, and cannot stand beside delete");
+    if (opt->undo_seconds > 0 && (wants_requeue(opt) || opt->delete))
+        return req_fail_at(req, ERR_INVALID, "/undo_seconds",
+                           "cannot stand beside delete or retry=requeue, which leave "
+                           "nothing to restore");
     return ERR_OK;
 }
 
@@ -89,7 +97,7 @@ static enum err read_options(struct request *req, struct cancel_options *opt)
 
     if (e == ERR_OK)
         e = read_body_options(req, opt);
-    return e == ERR_OK ? check_retry(req, opt) : e;
+    return e == ERR_OK ? check_together(req, opt) : e;
 }
 
 /* -- the answer ---------------------------------------------------------------------- */
@@ -98,27 +106,20 @@ static enum err read_options(struct request *req, struct cancel_options *opt)
 static void reply_waited(struct request *req, const struct db_rows *rows)
 {
     const char *result = row_text(rows, 0, ANSWER_RESULT);
-    bool running = strcmp(result, "aborting") == 0;
+    bool goes_on =
+        strcmp(result, "aborting") == 0 || strcmp(result, "cancel_pending") == 0;
 
     /* No tag when the job was removed during the wait: there is no state left to name. */
     if (!row_is_null(rows, 0, ANSWER_ETAG))
         set_etag(req, row_text(rows, 0, ANSWER_ETAG));
-    reply_answer(req, running ? 202 : 200, result, row_text(rows, 0, ANSWER_JOB),
+    reply_answer(req, goes_on ? 202 : 200, result, row_text(rows, 0, ANSWER_JOB),
                  row_text(rows, 0, ANSWER_CANCELLATION));
 }
 
-/* After the wait. The number of the receipt is read out of the Location that this answer
- * has anyway, so the wait has nothing of its own to remember. It is this receipt and no
- * other: a retry may have begun a new attempt meanwhile, with receipts of its own. */
 static void look_again(struct request *req, int64_t job_id,
                        const struct first_answer *first)
 {
-    struct db_value *v = submit_values(req, SQL_cancellation_outcome, 1);
-    const char *location = req_reply_header(req, "Location");
-
-    v[0] = db_int(job_id);
-    v[1] = db_int(strtoll(strrchr(location, '/') + 1, NULL, 10));
-    submit_again(req, SQL_cancellation_outcome, v, reply_waited, first);
+    look_at_receipt(req, job_id, first, reply_waited);
 }
 
 /* Runs in a later turn of the loop than the handler, whose `opt` is gone: the options are
@@ -128,7 +129,7 @@ static void look_again(struct request *req, int64_t job_id,
  * The worker is told after the commit and before the wait: earlier, a task could be
  * stopped for an abort that the database then refuses; later, the wait would wait for
  * itself. */
-static void reply_aborting(struct request *req, const struct db_rows *rows)
+static void reply_pending(struct request *req, const struct db_rows *rows)
 {
     struct cancel_options opt;
     int64_t job_id, seconds;
@@ -138,10 +139,13 @@ static void reply_aborting(struct request *req, const struct db_rows *rows)
         reply_waited(req, rows); /* committed all the same: the poll delivers it */
         return;
     }
-    tell_worker(req, rows, 0, job_id, &opt);
+    if (strcmp(row_text(rows, 0, ANSWER_RESULT), "aborting") == 0)
+        tell_worker(req, rows, 0, job_id, &opt);
+    else
+        node_wake_scheduled(req_app(req)->node); /* it may be the next that is due */
     set_receipt_location(req, job_id, row_int(rows, 0, ANSWER_N));
     if (seconds > 0)
-        wait_for_end(req, job_id, seconds, look_again, first_aborting(req, rows));
+        wait_for_end(req, job_id, seconds, look_again, first_pending(req, rows));
     else
         reply_waited(req, rows);
 }
@@ -153,14 +157,22 @@ static void reply_cancel(struct request *req, const struct db_rows *rows)
     const char *result = row_text(rows, 0, ANSWER_RESULT);
 
     metrics_count_cancel(req, result);
-    if (strcmp(result, "aborting") == 0)
-        reply_aborting(req, rows);
+    if (strcmp(result, "aborting") == 0 || strcmp(result, "cancel_pending") == 0)
+        reply_pending(req, rows);
     else if (strcmp(result, "cancelled") == 0 || strncmp(result, "already_", 8) == 0)
         reply_waited(req, rows);
     else
         reply_refusal(req, result, row_text(rows, 0, ANSWER_ETAG),
                       row_text(rows, 0, ANSWER_JOB),
                       row_text(rows, 0, ANSWER_CANCELLATION));
+}
+
+static struct db_value more_of(struct request *req, const struct cancel_options *opt)
+{
+    if (opt->undo_seconds > 0)
+        return db_text(
+            req_printf(req, "{\"undo_seconds\":%" PRId64 "}", opt->undo_seconds));
+    return wants_requeue(opt) ? db_text("{\"retry\":\"requeue\"}") : db_null();
 }
 
 enum err cancel_job(struct request *req)
@@ -187,6 +199,6 @@ enum err cancel_job(struct request *req)
     v[7] = db_text(opt.only_if);
     v[8] = opt.attempt < 0 ? db_null() : db_int(opt.attempt);
     v[9] = db_text(if_match(req));
-    v[10] = wants_requeue(&opt) ? db_text("{\"retry\":\"requeue\"}") : db_null();
+    v[10] = more_of(req, &opt);
     return submit(req, LANE_CONTROL, SQL_job_cancel, 1, v, reply_cancel);
 }

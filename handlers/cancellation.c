@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* row_text() is "" for SQL's null; in a document that has to be a null of JSON. */
@@ -32,11 +33,11 @@ void reply_answer(struct request *req, int status, const char *result, const cha
     req_reply_buf(req, status, &b);
 }
 
-const struct first_answer *first_aborting(struct request *req, const struct db_rows *rows)
+const struct first_answer *first_pending(struct request *req, const struct db_rows *rows)
 {
     CLEANUP(buf_release) struct buf b = BUF_INIT;
 
-    add_answer(&b, "aborting", row_text(rows, 0, ANSWER_JOB),
+    add_answer(&b, row_text(rows, 0, ANSWER_RESULT), row_text(rows, 0, ANSWER_JOB),
                row_text(rows, 0, ANSWER_CANCELLATION));
     return first_answer(req, 202, row_text(rows, 0, ANSWER_ETAG), b.text);
 }
@@ -57,8 +58,9 @@ static const struct refusal refusals[] = {
     {"job-finished", ERR_JOB_FINISHED, "job %s has finished already"},
     {"job-not-finished", ERR_JOB_NOT_FINISHED, "job %s has not ended yet"},
     {"job-not-cancelled", ERR_JOB_NOT_CANCELLED,
-     "job %s has not been cancelled before it started; what has ended in another way can "
-     "be retried"},
+     "job %s has not been cancelled before it started, and will not be; what has ended "
+     "in "
+     "another way can be retried"},
     {"job-not-found", ERR_JOB_NOT_FOUND, "there is no job %s"},
     {"precondition-failed", ERR_PRECONDITION_FAILED,
      "job %s is not as If-Match, only_if or attempt say"},
@@ -164,4 +166,18 @@ void set_receipt_location(struct request *req, int64_t job_id, int64_t n)
     req_set_header(
         req, "Location",
         req_printf(req, "/jobs/%" PRId64 "/cancellations/%" PRId64, job_id, n));
+}
+
+/* The number is read out of the Location that the answer has anyway, so the wait has
+ * nothing of its own to remember. It is this receipt and no other: a retry may have begun
+ * a new attempt meanwhile, with receipts of its own. */
+void look_at_receipt(struct request *req, int64_t job_id,
+                     const struct first_answer *first, reply_fn *reply)
+{
+    struct db_value *v = submit_values(req, SQL_cancellation_outcome, 1);
+    const char *location = req_reply_header(req, "Location");
+
+    v[0] = db_int(job_id);
+    v[1] = db_int(strtoll(strrchr(location, '/') + 1, NULL, 10));
+    submit_again(req, SQL_cancellation_outcome, v, reply, first);
 }

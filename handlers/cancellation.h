@@ -25,15 +25,16 @@ struct cancel_options {
     const char *reason, *actor, *only_if; /* only_if: an array literal */
     const char *retry;                    /* "none", "requeue"; NULL: not given */
     int64_t grace_seconds, attempt;       /* < 0: not given */
+    int64_t undo_seconds;                 /* 0: not given */
 };
 
 /* {"result","job","cancellation"} with this status. */
 void reply_answer(struct request *req, int status, const char *result, const char *job,
                   const char *cancellation);
 
-/* The 202 of an abort that was asked for, for a request that waits. */
-const struct first_answer *first_aborting(struct request *req,
-                                          const struct db_rows *rows);
+/* The 202 of what has not ended yet, "aborting" or "cancel_pending", for a request that
+ * waits. */
+const struct first_answer *first_pending(struct request *req, const struct db_rows *rows);
 
 /* The problem of a result that is a refusal ("job-running", "job-not-found", ...); job
  * and cancellation go along. */
@@ -54,5 +55,9 @@ void tell_worker(struct request *req, const struct db_rows *rows, int row, int64
 
 /* Where the receipt is. */
 void set_receipt_location(struct request *req, int64_t job_id, int64_t n);
+
+/* After a wait: what came of the receipt of that Location, as a row for `reply`. */
+void look_at_receipt(struct request *req, int64_t job_id,
+                     const struct first_answer *first, reply_fn *reply);
 
 #endif

@@ -9,7 +9,6 @@
 #include "handlers/metrics.h"
 #include "handlers/wait.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { GRACE_MAX = 86400 };
@@ -37,17 +36,10 @@ static void reply_waited(struct request *req, const struct db_rows *rows)
                      row_text(rows, 0, ANSWER_CANCELLATION));
 }
 
-/* After the wait; the number of the receipt is read out of the Location that this answer
- * has anyway. */
 static void look_again(struct request *req, int64_t job_id,
                        const struct first_answer *first)
 {
-    struct db_value *v = submit_values(req, SQL_cancellation_outcome, 1);
-    const char *location = req_reply_header(req, "Location");
-
-    v[0] = db_int(job_id);
-    v[1] = db_int(strtoll(strrchr(location, '/') + 1, NULL, 10));
-    submit_again(req, SQL_cancellation_outcome, v, reply_waited, first);
+    look_at_receipt(req, job_id, first, reply_waited);
 }
 
 /* As in cancel.c: the options are read a second time because the handler has returned
@@ -64,7 +56,7 @@ static void reply_aborting(struct request *req, const struct db_rows *rows)
         tell_worker(req, rows, 0, job_id, &opt);
     set_receipt_location(req, job_id, row_int(rows, 0, ANSWER_N));
     if (seconds > 0)
-        wait_for_end(req, job_id, seconds, look_again, first_aborting(req, rows));
+        wait_for_end(req, job_id, seconds, look_again, first_pending(req, rows));
     else
         reply_answer(req, 202, "aborting", row_text(rows, 0, ANSWER_JOB),
                      row_text(rows, 0, ANSWER_CANCELLATION));

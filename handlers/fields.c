@@ -324,7 +324,7 @@ enum err fields_check_body(struct request *req, enum json_type wanted, struct sp
 enum err fields_read_options(struct request *req, const struct field *fields,
                              size_t n_fields, void *out)
 {
-    struct span body;
+    struct span body = {.text = NULL};
     size_t len;
 
     req_body(req, &len);

@@ -1,7 +1,12 @@
 /* listJobEvents, listCancellations, getCancellation: what happened to a job. All of it
  * stays when the job is removed. */
 #include "build/gen/operations.h"
+#include "handlers/page.h"
 #include "handlers/submit.h"
+
+#include <string.h>
+
+enum { MARK_DIGITS = 10, TIME_DIGITS = 20 };
 
 /* The id as it was written: it is a number, or the handler would not have come so far. */
 static void fail_unknown(struct request *req)
@@ -13,32 +18,59 @@ static void fail_unknown(struct request *req)
 /* -- listJobEvents ------------------------------------------------------------------- */
 
 /* The statement answers no rows both for a job that never was and for the page behind the
- * last event. Only without `after` is the first certain: every job has one event at
- * least. Rejected: a second statement to tell them apart, for a client that asks only
- * with an `after` it was given. */
+ * last event. Only without `after` and `cursor` is the first certain: every job has one
+ * event at least. Rejected: a second statement to tell them apart, for a client that asks
+ * only with an `after` it was given. */
 static void reply_events(struct request *req, const struct db_rows *rows)
 {
-    if (rows->count == 0 && req_query(req, "after") == NULL)
+    const char *cursor = req_query(req, "cursor");
+
+    if (rows->count == 0 && cursor == NULL && req_query(req, "after") == NULL)
         fail_unknown(req);
+    else if (rows->count == 0)
+        reply_page(req, rows, "events", 0, cursor != NULL ? cursor : "");
     else
-        reply_list(req, rows, "events", 1);
+        reply_page(req, rows, "events", rows->count, row_text(rows, 0, 2));
+}
+
+/* What the client has: a time and marks, in hexadecimal digits; or nothing. */
+static bool is_seen(const char *cursor)
+{
+    size_t len = strlen(cursor);
+
+    return strspn(cursor, "0123456789abcdef") == len && len % MARK_DIGITS == 0 &&
+           (len == 0 || len >= TIME_DIGITS);
+}
+
+static enum err read_seen(struct request *req, struct db_value *out_seen)
+{
+    const char *cursor = req_query(req, "cursor");
+
+    *out_seen = db_text(cursor);
+    if (cursor != NULL && !is_seen(cursor))
+        return fail_cursor(req);
+    return ERR_OK;
 }
 
 enum err list_job_events(struct request *req)
 {
     int64_t job_id, after = 0, limit = 50;
+    struct db_value seen;
     enum err e = req_path_id(req, "jobId", ERR_JOB_NOT_FOUND, &job_id);
 
     if (e == ERR_OK)
         e = req_query_int(req, "after", 0, INT32_MAX, &after);
     if (e == ERR_OK)
         e = req_query_int(req, "limit", 1, 200, &limit);
+    if (e == ERR_OK)
+        e = read_seen(req, &seen);
     if (e != ERR_OK)
         return e;
     struct db_value *v = submit_values(req, SQL_job_events, 1);
     v[0] = db_int(job_id);
     v[1] = db_int(after);
     v[2] = db_int(limit);
+    v[3] = seen;
     return submit(req, LANE_READ, SQL_job_events, 1, v, reply_events);
 }
 

@@ -111,17 +111,21 @@ static enum err read_time_filter(struct request *req, const char *name,
     return ERR_OK;
 }
 
+static const char digits36[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+
 /* A cursor is the direction and the last id of the page before: opaque to clients,
- * readable to us. */
+ * readable to us. strtoll() alone would take blanks, signs and capital letters too. */
 static enum err read_cursor(struct request *req, bool ascending, struct db_value *out)
 {
     const char *text = req_query(req, "cursor");
-    char *end;
 
     if (text == NULL)
         return ERR_OK;
-    int64_t id = text[0] != '\0' ? strtoll(text + 1, &end, 36) : 0;
-    if (text[0] != (ascending ? 'a' : 'd') || id <= 0 || *end != '\0')
+    if (text[0] != (ascending ? 'a' : 'd') ||
+        text[1 + strspn(text + 1, digits36)] != '\0')
+        return fail_cursor(req);
+    int64_t id = strtoll(text + 1, NULL, 36);
+    if (id <= 0 || id > JOB_ID_MAX)
         return fail_cursor(req);
     *out = db_int(id);
     return ERR_OK;
@@ -177,7 +181,7 @@ static const char *base36(struct request *req, int64_t id)
 
     *--p = '\0';
     do
-        *--p = "0123456789abcdefghijklmnopqrstuvwxyz"[id % 36];
+        *--p = digits36[id % 36];
     while ((id /= 36) > 0);
     return req_strdup(req, p, strlen(p));
 }

@@ -19,9 +19,10 @@ static const char content_type[] = "text/plain; version=0.0.4; charset=utf-8";
 /* -- counted by handlers ------------------------------------------------------------- */
 
 static const char *const cancel_results[CANCEL_RESULTS] = {
-    "cancelled",       "aborting",           "deleted",     "already_cancelled",
-    "already_aborted", "already_todo",       "job-running", "job-finished",
-    "job-not-found",   "precondition-failed"};
+    "cancelled",           "aborting",        "deleted",
+    "already_cancelled",   "already_aborted", "already_todo",
+    "job-running",         "job-finished",    "job-not-found",
+    "precondition-failed", "cancel_pending"};
 
 void metrics_count_cancel(struct request *req, const char *result)
 {

@@ -16,8 +16,8 @@
 enum {
     AGAIN_MS = 10, /* until a statement is asked again that said so */
     AGAIN_FOR_MS = 2000,
-    LOST_MS = 100, /* until one is sent again whose answer was lost */
-    LOST_FOR_MS = 10000,
+    LOST_MS = 100,      /* until one is sent again whose answer was lost */
+    LOST_FOR_MS = 3500, /* so that the caller waits for 6 s at most */
 };
 
 struct submission {
@@ -110,6 +110,7 @@ static enum err submit_one(struct submission submission)
 
     *s = submission;
     s->since_ms = clock_ms();
+    s->op.since_ms = s->since_ms;
     s->op.done = on_done;
     s->op.arg = s;
     return db_submit(req_app(s->req)->lanes, &s->op);

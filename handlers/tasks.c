@@ -125,7 +125,7 @@ static enum err task_of(struct request *req, const char **out)
 
 enum err pause_task(struct request *req)
 {
-    const char *name;
+    const char *name = NULL;
     enum err e = task_of(req, &name);
 
     return e == ERR_OK ? pause_gate(req, "task", name) : e;
@@ -133,7 +133,7 @@ enum err pause_task(struct request *req)
 
 enum err resume_task(struct request *req)
 {
-    const char *name;
+    const char *name = NULL;
     enum err e = task_of(req, &name);
 
     return e == ERR_OK ? resume_gate(req, "task", name) : e;
@@ -141,7 +141,7 @@ enum err resume_task(struct request *req)
 
 enum err set_task_limits(struct request *req)
 {
-    const char *name;
+    const char *name = NULL;
     enum err e = task_of(req, &name);
 
     return e == ERR_OK ? limit_gate(req, "task", name) : e;

@@ -12,6 +12,10 @@
 /* The first second of the year 10000, which RFC 3339 cannot write. */
 #define END_OF_9999 INT64_C(253402300800)
 
+/* No zone is further from UTC than 14 hours, and PostgreSQL, which reads some of these
+ * texts again, takes no more. */
+enum { OFFSET_HOURS_MAX = 15 };
+
 struct text {
     const char *at, *end;
     bool bad;
@@ -77,7 +81,7 @@ static int offset_seconds(struct text *t)
     hours = digits(t, 2);
     expect(t, ':');
     minutes = digits(t, 2);
-    t->bad = t->bad || hours > 23 || minutes > 59;
+    t->bad = t->bad || hours > OFFSET_HOURS_MAX || minutes > 59;
     return sign * (hours * 3600 + minutes * 60);
 }
 

@@ -30,6 +30,7 @@
 #include "workers/node.h"
 #include "workers/plugin.h"
 #include "workers/process.h"
+#include "workers/quotas.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -118,7 +119,8 @@ static void configure_log(const struct config *c)
     log_configure(format, level);
 }
 
-/* To those that are in the table already: the plugins, then the declared commands. */
+/* To those that are in the table already: the plugins, then the declared commands. Then
+ * what the settings say of tasks by name. */
 static enum err collect_tasks(struct service *s, struct buf *why)
 {
     enum err e = plugins_load(s->config.plugins, s->tasks, why);
@@ -130,6 +132,10 @@ static enum err collect_tasks(struct service *s, struct buf *why)
     const struct task *const *declared = commands_tasks(s->commands);
     for (; *declared != NULL && e == ERR_OK; declared++)
         e = task_table_add(s->tasks, *declared, s->config.file, why);
+    if (e == ERR_OK)
+        e = task_table_isolate(s->tasks, s->config.isolate, why);
+    if (e == ERR_OK)
+        e = quotas_check(&s->config, task_table_list(s->tasks), why);
     return e;
 }
 
@@ -323,6 +329,7 @@ static void stop(struct service *s)
     http_free(s->http);
     waiters_free(s->app.waiters);
     gauges_free(s->app.gauges);
+    node_free(s->app.node); /* the last answers have asked it */
     process_zygote_stop();
     embedded_stop(s->postgres);
     log_info("serve", "stopped=true jobs_left_running=%d", left);
@@ -386,8 +393,6 @@ int serve(int argc, char **argv, struct task_table *tasks)
         config_print(&s.config, stdout);
     else if (e == ERR_OK)
         e = collect_tasks(&s, &why);
-    if (e == ERR_OK && mode != CLI_PRINT_CONFIG)
-        e = task_table_isolate(s.tasks, s.config.isolate, &why);
     if (e == ERR_OK && mode == CLI_CHECK_CONFIG)
         puts("the configuration is right");
     else if (e == ERR_OK && mode == CLI_RUN)

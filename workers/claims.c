@@ -7,13 +7,12 @@
 #include "server/core/clock.h"
 #include "server/core/config.h"
 #include "workers/parts.h"
+#include "workers/rooms.h"
 
 #include <stdlib.h>
 
 enum {
     WEIGHT = 16, /* of the past against the newest job */
-    MOST =
-        1000, /* in one claim: as many as end in one batch, so that a lease ends whole */
     KIND_LOOK_MS = 100,
     SHARE_WEIGHT = 64, /* of the past against the newest job, in the share of a kind */
 };
@@ -29,21 +28,50 @@ static void put_off_poll(struct claims *c)
     c->poll_at_ms = clock_ms() + c->node->options.config->poll_seconds * MS_PER_SECOND;
 }
 
+enum err claims_init(struct claims *c, struct node *node)
+{
+    struct quotas *q = &node->quotas;
+
+    *c = (struct claims){.node = node, .n_sources = (int)q->n + 1};
+    c->sources = calloc(q->n + 1, sizeof *c->sources);
+    if (c->sources == NULL)
+        return ERR_NO_MEMORY;
+    for (size_t i = 0; i < q->n; i++)
+        c->sources[i + 1].quota = &q->list[i];
+    return ERR_OK;
+}
+
+void claims_release(struct claims *c)
+{
+    free(c->sources);
+}
+
+static void shorten(struct claim_rest *r)
+{
+    if (r->until_ms > r->least_ms)
+        r->until_ms = r->least_ms;
+}
+
 void claims_wake(struct claims *c)
 {
-    c->more = true;
+    for (struct claim_source *s = c->sources; s < c->sources + c->n_sources; s++) {
+        s->more = true;
+        s->at_ms = 0;
+        shorten(&s->kind);
+        shorten(&s->tasks);
+    }
     atomic_store(&c->node->nothing_left, false);
-    c->at_ms = 0;
-    if (c->kind_at_ms > c->kind_rest_ms)
-        c->kind_at_ms = c->kind_rest_ms;
     put_off_poll(c);
 }
 
 void claims_wake_if_due(struct claims *c)
 {
     int64_t now_ms = clock_ms();
+    bool is_due = now_ms >= c->poll_at_ms;
 
-    if (now_ms >= c->poll_at_ms || (c->at_ms > 0 && now_ms >= c->at_ms))
+    for (int i = 0; i < c->n_sources; i++)
+        is_due = is_due || (c->sources[i].at_ms > 0 && now_ms >= c->sources[i].at_ms);
+    if (is_due)
         claims_wake(c);
 }
 
@@ -53,30 +81,6 @@ static bool may_claim(const struct node *node)
     return node->options.config->concurrency > 0 && !atomic_load(&node->draining) &&
            atomic_load(&node->worker_id) != 0 &&
            clock_ms() < atomic_load(&node->sure_until_ms);
-}
-
-/* What threads, or the loop, may take: at once, and ahead of that. */
-struct room {
-    int64_t free, ahead, all;
-};
-
-/* most: how many run at a time; average_us: how long they take. */
-static struct room room_of(const struct claims *c, int64_t most, int64_t average_us,
-                           int n_local)
-{
-    int64_t prefetch = c->node->options.config->prefetch;
-    struct room room = {.free = most > n_local ? most - n_local : 0};
-
-    if (average_us > 0 && average_us < CLAIM_AHEAD_MS * US_PER_MS)
-        room.ahead = most * CLAIM_AHEAD_MS * US_PER_MS / average_us;
-    if (room.ahead > prefetch)
-        room.ahead = prefetch;
-    room.all = most + room.ahead - n_local;
-    /* Half empty is soon enough: a statement for each job that ends would be the price.
-     */
-    if (room.free == 0 && room.all <= room.ahead / 2 && room.all < MOST)
-        room.all = 0;
-    return room;
 }
 
 static double least(double a, double b)
@@ -89,110 +93,103 @@ static struct claim_wish mixed_wish(const struct claims *c, const struct room *s
                                     int64_t of_async)
 {
     double share = least(c->async_share, 1 - LEAST_SHARE);
-    double n =
-        least(MOST, least((double)of_async / share, (double)sync->all / (1 - share)));
+    double n = least(CLAIM_MOST,
+                     least((double)of_async / share, (double)sync->all / (1 - share)));
     double sure = least(n, (double)sync->free + n * share);
 
     return (struct claim_wish){.n = n < 1 ? 1 : (int)n, .sure = (int)sure};
 }
 
-/* Whether threads and loop have room. */
-static void look_for_room(const struct claims *c, const struct claims_local *local,
-                          struct room *out_sync, int64_t *out_async)
-{
-    const struct config *config = c->node->options.config;
-
-    *out_sync = room_of(c, config->concurrency, c->average_us, local->sync);
-    *out_async =
-        room_of(c, config->async_concurrency, c->async_average_us, local->async).all;
-}
-
-/* One of threads and loop is full. */
+/* One of threads and loop is full, or not asked for. */
 static struct claim_wish wish_of_kind(const struct room *sync, int64_t async)
 {
     if (sync->all > 0)
-        return (struct claim_wish){.n = (int)least((double)sync->all, MOST),
+        return (struct claim_wish){.n = (int)least((double)sync->all, CLAIM_MOST),
                                    .sure = (int)sync->free,
                                    .kind = CLAIM_SYNC};
-    int n = (int)least((double)async, MOST);
+    int n = (int)least((double)async, CLAIM_MOST);
     return (struct claim_wish){.n = n, .sure = n, .kind = CLAIM_ASYNC};
+}
+
+static struct claim_wish wish_of_any(const struct claims *c, const struct claim_source *s,
+                                     const struct rooms *rooms, int64_t now_ms)
+{
+    const struct room *sync = &rooms->sync;
+    bool is_mixed = c->async_share >= LEAST_SHARE;
+
+    if (sync->all > 0 && rooms->async > 0 && is_mixed)
+        return mixed_wish(c, sync, rooms->async);
+    if (sync->all > 0 && !is_mixed)
+        return (struct claim_wish){.n = (int)least((double)sync->all, CLAIM_MOST),
+                                   .sure = (int)sync->free};
+    if ((sync->all > 0) == (rooms->async > 0) || now_ms < s->kind.until_ms)
+        return (struct claim_wish){.n = 0};
+    return wish_of_kind(sync, rooms->async);
+}
+
+static struct claim_wish wish_of_task(const struct task *task, const struct rooms *rooms)
+{
+    const struct room none = {.all = 0};
+    bool is_async = task->kind == TASK_ASYNC;
+    struct claim_wish wish =
+        wish_of_kind(is_async ? &none : &rooms->sync, is_async ? rooms->async : 0);
+
+    wish.kind = CLAIM_ANY; /* the task says it */
+    return wish;
+}
+
+/* Of a task's jobs, which may be in any queue, as many as the least room of the queues
+ * that are not full: those are left out of the claim. */
+static int64_t room_of_source(const struct claims *c, const struct claim_source *s)
+{
+    const struct quotas *q = &c->node->quotas;
+    int64_t room = s->quota != NULL ? quotas_room(s->quota) : INT64_MAX;
+
+    if (s->quota == NULL || s->quota->task == NULL)
+        return room;
+    for (size_t i = 0; i < q->n_queues; i++) {
+        int64_t of_queue = quotas_room(&q->list[i]);
+        if (of_queue > 0 && of_queue < room)
+            room = of_queue;
+    }
+    return room;
+}
+
+static bool may_look(const struct claim_source *s, int64_t now_ms)
+{
+    return s->more && now_ms >= s->at_ms && now_ms >= s->tasks.until_ms;
+}
+
+/* By that time. */
+static struct claim_wish wish_of(const struct claims *c, const struct claim_source *s,
+                                 const struct rooms *rooms, int64_t now_ms)
+{
+    int64_t room = room_of_source(c, s);
+    struct claim_wish wish = {.n = 0};
+
+    if (!may_look(s, now_ms))
+        return wish;
+    if (s->quota != NULL && s->quota->task != NULL)
+        wish = wish_of_task(s->quota->task, rooms);
+    else
+        wish = wish_of_any(c, s, rooms, now_ms);
+    wish.n = (int)least(wish.n, (double)room);
+    wish.sure = (int)least(wish.sure, wish.n);
+    wish.source = (int)(s - c->sources);
+    return wish;
 }
 
 struct claim_wish claims_wish(const struct claims *c, const struct claims_local *local)
 {
-    const struct claim_wish none = {.n = 0};
-    struct room sync;
-    int64_t async, now_ms = clock_ms();
+    struct claim_wish wish = {.n = 0};
+    int64_t now_ms = clock_ms();
 
-    if (!c->more || now_ms < c->at_ms || !may_claim(c->node))
-        return none;
-    look_for_room(c, local, &sync, &async);
-    bool is_mixed = c->async_share >= LEAST_SHARE;
-    if (sync.all > 0 && async > 0 && is_mixed)
-        return mixed_wish(c, &sync, async);
-    if (sync.all > 0 && !is_mixed)
-        return (struct claim_wish){.n = (int)least((double)sync.all, MOST),
-                                   .sure = (int)sync.free};
-    if ((sync.all > 0) == (async > 0) || now_ms < c->kind_at_ms)
-        return none;
-    return wish_of_kind(&sync, async);
-}
-
-/* The names of the async tasks that this node has. */
-static void add_async_tasks(const struct node *node, struct buf *b)
-{
-    const struct task *const *t = node_tasks(node);
-    const char *between = "";
-
-    buf_addc(b, '{');
-    for (; *t != NULL; t++) {
-        if ((*t)->kind != TASK_ASYNC)
-            continue;
-        buf_addf(b, "%s%s", between, (*t)->name);
-        between = ",";
-    }
-    buf_addc(b, '}');
-}
-
-static void prepare_kind(const struct node *node, struct claim *out)
-{
-    add_async_tasks(node, &out->tasks);
-    out->values[4] = db_textn(out->tasks.text, (int)out->tasks.len);
-    out->values[5] = db_int(out->wish.kind == CLAIM_ASYNC);
-    out->call.sql = SQL_job_claim_of;
-}
-
-void claims_prepare(struct claims *c, const struct claim_wish *wish, struct claim *out)
-{
-    *out = (struct claim){
-        .lows = BUF_INIT,
-        .queues = BUF_INIT,
-        .tasks = BUF_INIT,
-        .wish = *wish,
-        .full = marks_want_full(&c->marks, clock_ms()),
-        .worker_id = atomic_load(&c->node->worker_id),
-        .began_us = clock_us(),
-    };
-    if (!out->full)
-        marks_add_json(&c->marks, &out->lows);
-    if (c->node->options.config->queues[0] != '\0')
-        buf_addf(&out->queues, "{%s}", c->node->options.config->queues);
-    out->values[0] = db_int(out->worker_id);
-    out->values[1] = db_int(wish->n);
-    out->values[2] = db_int(wish->sure);
-    out->values[3] = db_text(out->queues.len > 0 ? out->queues.text : NULL);
-    out->values[4] = out->full ? db_null() : db_textn(out->lows.text, (int)out->lows.len);
-    out->call =
-        (struct db_call){.sql = SQL_job_claim, .n_rows = 1, .values = out->values};
-    if (wish->kind != CLAIM_ANY)
-        prepare_kind(c->node, out);
-}
-
-void claim_release(struct claim *claim)
-{
-    buf_release(&claim->lows);
-    buf_release(&claim->queues);
-    buf_release(&claim->tasks);
+    if (!may_claim(c->node))
+        return wish;
+    struct rooms rooms = rooms_look(c, local);
+    for (int i = 0; i < c->n_sources && wish.n == 0; i++)
+        wish = wish_of(c, &c->sources[(c->turn + i) % c->n_sources], &rooms, now_ms);
+    return wish;
 }
 
 /* Makes the abort table know it. */
@@ -217,46 +214,89 @@ static void watch(struct node *node, struct job *job, int64_t worker_id)
                         ? grace * MS_PER_SECOND
                         : INT64_MAX,
     };
+    quotas_take(&node->quotas, job);
     abort_watch_begin(node->aborts, &job->watch);
 }
 
-/* A look for one kind walks over all that it passes: it may take a twentieth of the time,
- * and where there may be no async job at all it is a rare one. One that found nothing is
- * made again when somebody says that there are jobs, or a second later. */
-static void put_off_kind(struct claims *c, int64_t took_us, int n_found)
+/* A look at tasks walks over all that it passes: it may take a twentieth of the time, and
+ * one for async jobs where there may be none at all is a rare one. One that found nothing
+ * is made again when somebody says that there are jobs, or a second later. */
+static void put_off_kind(const struct claims *c, struct claim_source *s,
+                         const struct claim *claim, int n_found)
 {
-    int64_t rest_ms = took_us * MARKS_SHARE / US_PER_MS, now_ms = clock_ms();
+    int64_t rest_ms = (clock_us() - claim->began_us) * MARKS_SHARE / US_PER_MS;
     int64_t least_ms = c->async_share >= LEAST_SHARE ? KIND_LOOK_MS : MS_PER_SECOND;
+    bool is_of_kind = claim->wish.kind != CLAIM_ANY;
+    struct claim_rest *rest = is_of_kind ? &s->kind : &s->tasks;
 
-    c->kind_rest_ms = now_ms + (rest_ms > least_ms ? rest_ms : least_ms);
-    c->kind_at_ms = c->kind_rest_ms + (n_found > 0 ? 0 : MS_PER_SECOND);
+    if (!is_of_kind) /* of tasks that have quotas, which are there */
+        least_ms = 0;
+    rest->least_ms = clock_ms() + (rest_ms > least_ms ? rest_ms : least_ms);
+    rest->until_ms = rest->least_ms + (n_found > 0 ? 0 : MS_PER_SECOND);
+}
+
+/* Jobs of a task stand among all others: where there are many, there may be more. */
+static void look_for_tasks(struct claims *c)
+{
+    for (struct claim_source *s = c->sources; s < c->sources + c->n_sources; s++)
+        s->more = s->more || (s->quota != NULL && s->quota->task != NULL);
+}
+
+static void note_what_is_left(const struct claims *c)
+{
+    bool left = false;
+
+    for (int i = 0; i < c->n_sources; i++)
+        left = left || c->sources[i].more;
+    atomic_store(&c->node->nothing_left, !left);
+}
+
+/* Less than was asked for, from the marks on: what is below them is left. */
+static void note_end(struct claim_source *s, const struct claim *claim, bool all,
+                     bool woken)
+{
+    bool at_once = all || woken;
+
+    s->more = at_once || !claim->full;
+    s->at_ms = at_once || claim->full ? 0 : s->marks.full_at_ms;
+}
+
+/* When to look there again, after a claim that brought `n_found`. */
+static void note_source(struct claims *c, const struct claim *claim, int n_found,
+                        bool woken)
+{
+    struct claim_source *s = &c->sources[claim->wish.source];
+    bool all = n_found >= claim->wish.n, of_kind = claim->wish.kind != CLAIM_ANY;
+
+    if (claim->call.sql == SQL_job_claim)
+        marks_note(&s->marks, claim->full, clock_us() - claim->began_us, clock_ms());
+    else if (of_kind || !all)
+        put_off_kind(c, s, claim, woken && !of_kind ? 1 : n_found);
+    if (of_kind)
+        return;
+    note_end(s, claim, all, woken);
+    if (all && s->quota == NULL)
+        look_for_tasks(c);
+    note_what_is_left(c);
 }
 
 void claims_take(struct claims *c, const struct claim *claim, const struct db_rows *rows,
                  bool woken, struct job_list *out_jobs)
 {
-    bool all = rows->count >= claim->wish.n, any_kind = claim->wish.kind == CLAIM_ANY;
+    struct marks *marks = &c->sources[claim->wish.source].marks;
 
     for (int i = 0; i < rows->count; i++) {
         struct job *job = job_of_row(rows, i);
         if (job == NULL)
             abort(); /* claimed, and nowhere to keep it: the lease brings it back */
         watch(c->node, job, claim->worker_id);
-        if (any_kind) /* else there are others below it */
-            marks_saw(&c->marks, job->priority, job->id);
+        if (claim->call.sql == SQL_job_claim) /* else there are others below it */
+            marks_saw(marks, job->priority, job->id);
         c->async_share += ((job_is_async(job) ? 1 : 0) - c->async_share) / SHARE_WEIGHT;
         job_list_add(out_jobs, job);
     }
     put_off_poll(c);
-    if (!any_kind) {
-        put_off_kind(c, clock_us() - claim->began_us, rows->count);
-        return;
-    }
-    marks_note(&c->marks, claim->full, clock_us() - claim->began_us, clock_ms());
-    /* Less than was asked for, from the marks on: what is below them is left. */
-    c->more = all || !claim->full || woken;
-    c->at_ms = all || claim->full || woken ? 0 : c->marks.full_at_ms;
-    atomic_store(&c->node->nothing_left, !c->more);
+    note_source(c, claim, rows->count, woken);
 }
 
 static int64_t *average_of(struct claims *c, const struct job *job)
@@ -280,16 +320,33 @@ void claims_learn_late(struct claims *c, const struct job *job)
     *average_of(c, job) = CLAIM_AHEAD_MS * US_PER_MS;
 }
 
+/* When a source that rests has something to give; INT64_MAX: nothing that is known. */
+static int64_t rest_ends_ms(const struct claims *c, const struct claim_source *s,
+                            const struct rooms *rooms)
+{
+    int64_t kind_ms = s->kind.until_ms, tasks_ms = s->tasks.until_ms;
+    const int64_t times_ms[] = {tasks_ms, kind_ms > tasks_ms ? kind_ms : tasks_ms};
+
+    for (int i = 0; i < 2; i++) {
+        if (times_ms[i] > s->at_ms && wish_of(c, s, rooms, times_ms[i]).n > 0)
+            return times_ms[i];
+    }
+    return INT64_MAX;
+}
+
 int64_t claims_next_ms(const struct claims *c, const struct claims_local *local)
 {
-    int64_t next_ms = c->poll_at_ms, async;
-    struct room sync;
+    struct rooms rooms = rooms_look(c, local);
+    int64_t next_ms = c->poll_at_ms;
+    bool may = may_claim(c->node);
 
-    look_for_room(c, local, &sync, &async);
-    if (c->more && c->at_ms > 0 && c->at_ms < next_ms)
-        next_ms = c->at_ms;
-    if (c->more && (sync.all > 0) != (async > 0) && may_claim(c->node) &&
-        c->kind_at_ms > c->at_ms && c->kind_at_ms < next_ms)
-        next_ms = c->kind_at_ms;
+    for (int i = 0; i < c->n_sources; i++) {
+        const struct claim_source *s = &c->sources[i];
+        int64_t rest_ms = may ? rest_ends_ms(c, s, &rooms) : INT64_MAX;
+        if (s->more && s->at_ms > 0 && s->at_ms < next_ms)
+            next_ms = s->at_ms;
+        if (rest_ms < next_ms)
+            next_ms = rest_ms;
+    }
     return next_ms;
 }

@@ -13,6 +13,10 @@
  * as many as the share of async jobs among those that came lately lets expect; when one
  * is full, it asks for jobs of the other kind, which is a slower look.
  *
+ * A queue or task that has a quota here is a source of its own, of which a claim takes
+ * what the quota has room for; the first source is all the rest. They take turns, and
+ * each knows by itself where to look and when. Without quotas there is one source.
+ *
  * All of it belongs to the dispatcher's thread. */
 #ifndef BELAY_WORKERS_CLAIMS_H
 #define BELAY_WORKERS_CLAIMS_H
@@ -20,6 +24,7 @@
 #include "db/db.h"
 #include "workers/job.h"
 #include "workers/marks.h"
+#include "workers/quotas.h"
 
 struct node;
 
@@ -28,7 +33,12 @@ struct claims_local {
     int sync, async;
 };
 
-enum { CLAIM_AHEAD_MS = 100, CLAIM_LATE_MS = 500, CLAIM_PARAMS = 6 };
+enum {
+    CLAIM_AHEAD_MS = 100,
+    CLAIM_LATE_MS = 500,
+    CLAIM_PARAMS = 6,
+    CLAIM_MOST = 1000, /* as many as end in one batch, so that a lease ends whole */
+};
 
 /* Of which kind the jobs of a claim are: of one where the other has no room. */
 enum claim_kind { CLAIM_ANY, CLAIM_SYNC, CLAIM_ASYNC };
@@ -37,16 +47,30 @@ struct claim_wish {
     int n;    /* 0: none now */
     int sure; /* how many of them start at once */
     enum claim_kind kind;
+    int source;
+};
+
+/* Until when it is not looked there; somebody who says that there are jobs shortens it.
+ */
+struct claim_rest {
+    int64_t until_ms, least_ms;
+};
+
+/* Where jobs come from. */
+struct claim_source {
+    struct quota *quota; /* NULL: all that is of none */
+    struct marks marks;
+    bool more;               /* there may be jobs that nobody has claimed */
+    int64_t at_ms;           /* but nothing is found before then */
+    struct claim_rest kind;  /* and not by a look at one kind of jobs */
+    struct claim_rest tasks; /* nor by any, where it has to look at tasks */
 };
 
 struct claims {
     struct node *node;
-    struct marks marks;
-    bool more;     /* there may be jobs that nobody has claimed */
-    int64_t at_ms; /* but nothing is found before then */
-    int64_t
-        kind_at_ms; /* and not of one kind alone; not before kind_rest_ms in any case */
-    int64_t kind_rest_ms;
+    struct claim_source *sources;
+    int n_sources;
+    int turn;           /* the source that is asked first */
     int64_t poll_at_ms; /* when to look although nobody said anything */
     int64_t average_us; /* of the sync jobs that ended lately; 0: not known */
     int64_t async_average_us;
@@ -63,6 +87,8 @@ struct claim {
     int64_t worker_id, began_us;
 };
 
+enum err claims_init(struct claims *c, struct node *node) MUST_CHECK;
+void claims_release(struct claims *c);
 /* There may be jobs now. */
 void claims_wake(struct claims *c);
 /* The same where its time has come. */

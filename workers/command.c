@@ -224,23 +224,48 @@ static bool make_env(struct run *r)
     return true;
 }
 
-static enum err start(struct run *r, struct buf *why)
+/* The arguments as the stdin of the program; -1: it gets none. */
+static enum err open_stdin(struct run *r, int *out_fd, struct buf *why)
 {
     const char *args = job_args(r->ctx);
-    struct process_spec spec = {.directory = r->command->directory, .stdin_fd = -1};
 
-    if (!arguments_make(r->command, args, &r->argv, why))
+    if (r->command->stdin_from != STDIN_ARGS)
+        return ERR_OK;
+    *out_fd = memory_file(args, strlen(args));
+    if (*out_fd >= 0)
+        return ERR_OK;
+    buf_addf(why, "no file for the stdin of a child process: %s", strerror(errno));
+    return ERR_IO;
+}
+
+static enum err try_start(struct run *r, struct buf *why)
+{
+    CLEANUP(close_fd) int in = -1;
+    enum err e = open_stdin(r, &in, why);
+
+    if (e != ERR_OK)
+        return e;
+    struct process_spec spec = {.argv = (const char *const *)r->argv,
+                                .env = r->env,
+                                .directory = r->command->directory,
+                                .stdin_fd = in};
+    return process_start(&spec, &r->process, why);
+}
+
+static enum err start(struct run *r, struct buf *why)
+{
+    int64_t since_ms = 0;
+    enum err e;
+
+    if (!arguments_make(r->command, job_args(r->ctx), &r->argv, why))
         return why->len > 0 ? ERR_INVALID : ERR_NO_MEMORY;
     if (!make_env(r))
         return ERR_NO_MEMORY;
-    CLEANUP(close_fd)
-    int in = r->command->stdin_from == STDIN_ARGS ? memory_file(args, strlen(args)) : -1;
-    if (in < 0 && r->command->stdin_from == STDIN_ARGS)
-        return ERR_NO_MEMORY;
-    spec.argv = (const char *const *)r->argv;
-    spec.env = r->env;
-    spec.stdin_fd = in;
-    return process_start(&spec, &r->process, why);
+    do {
+        buf_clear(why);
+        e = try_start(r, why);
+    } while (process_try_again(r->ctx, e, &since_ms));
+    return e;
 }
 
 /* -- end ---------------------------------------------------------------------------- */
@@ -359,6 +384,8 @@ enum job_result command_run(struct job_ctx *ctx)
         if (r->end.swept > 0)
             job_log(ctx, "%d processes that it left behind were killed", r->end.swept);
         result = conclude(r);
+    } else if (job_should_abort(ctx)) {
+        result = job_aborted(ctx, "before the program was started");
     } else {
         result = job_failed(ctx, e == ERR_INVALID ? "bad_args" : "not_started", "%s",
                             why.len > 0 ? why.text : err_title(e));

@@ -6,6 +6,8 @@
 #include "workers/job.h"
 #include "workers/task.h"
 
+#include <jansson.h>
+
 struct node;
 
 struct job_ctx {
@@ -18,6 +20,7 @@ struct job_ctx {
     char *result, *kind, *message; /* JSON; a word; words */
     int64_t result_len, retry_ms;
     bool bad_result, killed;
+    json_t *next; /* what shall be different from the next attempt on (next.h), or NULL */
     struct deferred *deferred; /* the last one first */
 };
 

@@ -336,8 +336,11 @@ static void wait_for_news(struct dispatcher *d)
 static void take_ends(struct dispatcher *d)
 {
     monitor_lock(&d->monitor);
-    while (d->writing.n < ENDS_MOST && d->ends.n > 0)
-        job_list_add(&d->writing, job_list_take(&d->ends));
+    while (d->writing.n < ENDS_MOST && d->ends.n > 0) {
+        struct job *job = job_list_take(&d->ends);
+        quotas_leave(job); /* the next claim is in the transaction of this end */
+        job_list_add(&d->writing, job);
+    }
     monitor_unlock(&d->monitor);
 }
 
@@ -401,7 +404,12 @@ enum err dispatcher_new(struct node *node, struct dispatcher **out_d)
 
     if (d == NULL)
         return ERR_NO_MEMORY;
-    d->node = d->claims.node = node;
+    enum err e = claims_init(&d->claims, node);
+    if (e != ERR_OK) {
+        free(d);
+        return e;
+    }
+    d->node = node;
     link_init(&d->link, &options, "dispatcher");
     monitor_init(&d->monitor);
     *out_d = d;
@@ -429,5 +437,6 @@ void dispatcher_free(struct dispatcher *d)
     if (d == NULL)
         return;
     monitor_release(&d->monitor);
+    claims_release(&d->claims);
     free(d);
 }

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FINISH_PARAMS = 13, GIVE_BACK_PARAMS = 8, STAGE_PARAMS = 5, PROGRESS_PARAMS = 7 };
+enum { FINISH_PARAMS = 13, GIVE_BACK_PARAMS = 9, STAGE_PARAMS = 5, PROGRESS_PARAMS = 7 };
 
 /* The columns of job_finish.sql and job_give_back.sql. */
 enum {
@@ -62,22 +62,25 @@ static void put_give_back(const struct job *job, struct db_value *v)
     const struct db_value row[GIVE_BACK_PARAMS] = {
         db_int(job->id),      db_int(job->lease),    db_int(job->worker_id),
         db_int(job->attempt), db_text(kind),         db_int(job->retry_ms),
-        db_text(job->error),  db_text(job->message),
+        db_text(job->error),  db_text(job->message), db_text(job->changes),
     };
 
     memcpy(v, row, sizeof row);
 }
 
-/* The values of both statements. */
+/* The values of both statements, and the queues that jobs are moved to: those are named
+ * in a statement before, because whoever has a turn of a lock may not wait for anybody
+ * who names the same. */
 struct values {
-    struct db_value *finish, *back;
-    int n_finish, n_back;
+    struct db_value *finish, *back, *queues;
+    int n_finish, n_back, n_queues;
 };
 
 static void values_release(struct values *v)
 {
     free(v->finish);
     free(v->back);
+    free(v->queues);
 }
 
 static enum err values_make(struct values *v, const struct job_list *jobs)
@@ -90,14 +93,17 @@ static enum err values_make(struct values *v, const struct job_list *jobs)
     *v = (struct values){
         .finish = malloc(n * FINISH_PARAMS * sizeof *v->finish),
         .back = malloc(n * GIVE_BACK_PARAMS * sizeof *v->back),
+        .queues = malloc(n * sizeof *v->queues),
     };
-    if (v->finish == NULL || v->back == NULL)
+    if (v->finish == NULL || v->back == NULL || v->queues == NULL)
         return ERR_NO_MEMORY;
     for (const struct job *job = jobs->first; job != NULL; job = job->next) {
         if (job->fate == FATE_FINISHED)
             put_finish(job, now_us, v->finish + v->n_finish++ * FINISH_PARAMS);
         else
             put_give_back(job, v->back + v->n_back++ * GIVE_BACK_PARAMS);
+        if (job->new_queue != NULL)
+            v->queues[v->n_queues++] = db_text(job->new_queue);
     }
     return ERR_OK;
 }
@@ -152,13 +158,15 @@ enum err ends_write(struct db *db, const struct job_list *jobs,
                     struct ends_answer *out_answers)
 {
     CLEANUP(values_release) struct values v;
-    struct db_call calls[3];
-    struct db_rows rows[3] = {{.count = 0}}, *finished = &rows[0], *backs = &rows[0];
+    struct db_call calls[4];
+    struct db_rows rows[4] = {{.count = 0}}, *finished = &rows[0], *backs = &rows[0];
     int n = 0;
     enum err e = values_make(&v, jobs);
 
     if (e != ERR_OK)
         return e;
+    if (v.n_queues > 0)
+        calls[n++] = (struct db_call){SQL_queue_name, v.n_queues, v.queues};
     if (v.n_finish > 0) {
         finished = &rows[n];
         calls[n++] = (struct db_call){SQL_job_finish, v.n_finish, v.finish};

@@ -28,11 +28,12 @@ enum frame_kind {
     FRAME_ASK,      /* wants FRAME_ABORT_INFO */
     FRAME_PROGRESS, /* double, words */
     FRAME_LOG,      /* a line */
-    FRAME_END,      /* struct frame_end, kind, message, result */
+    FRAME_END,      /* struct frame_end, kind, message, next, result */
     FRAME_KINDS
 };
 
-/* Texts follow these, each with its NUL. */
+/* Texts follow these, each with its NUL. Whole words only: a hole between two fields
+ * would carry bytes that nobody has written. */
 struct frame_job {
     int64_t id;
     int attempt, max_attempts, slot;
@@ -40,12 +41,12 @@ struct frame_job {
 };
 struct frame_abort_info {
     int64_t grace_left_ms, since_request_ms;
-    int cause; /* < 0: none was asked for */
+    int64_t cause; /* < 0: none was asked for */
 };
 struct frame_end {
     int result, bad_result; /* result: enum job_result */
-    int has_kind, has_message, has_result;
-    int64_t retry_ms, result_len;
+    int has_kind, has_message;
+    int64_t retry_ms, result_len; /* result_len < 0: there is none */
 };
 
 enum { FRAME_MOST_BYTES = 128 * 1024 * 1024 };

@@ -14,6 +14,7 @@
 #include "workers/frames.h"
 #include "workers/isolate_child.h"
 #include "workers/isolate_children.h"
+#include "workers/next.h"
 #include "workers/output.h"
 #include "workers/process.h"
 #include "workers/runner.h"
@@ -65,12 +66,13 @@ static void take_end(struct run *r, struct frame *f)
     if (!frame_take(f, &end, sizeof end))
         return;
     const char *kind = text_if(f, end.has_kind), *message = text_if(f, end.has_message);
+    next_take(r->ctx, text_if(f, true));
     r->answered = true;
     switch ((enum job_result)end.result) {
     case JOB_SUCCEEDED:
         if (end.bad_result)
             r->result = job_ok_text(r->ctx, "", 0); /* is no JSON */
-        else if (end.has_result && end.result_len >= 0 && (size_t)end.result_len < f->len)
+        else if (end.result_len >= 0 && (size_t)end.result_len < f->len)
             r->result = job_ok_text(r->ctx, f->bytes, end.result_len);
         else
             r->result = job_ok(r->ctx);
@@ -380,7 +382,14 @@ enum job_result isolate_run(struct isolates *s, struct job_ctx *ctx)
     struct run r = {.ctx = ctx, .connected = true, .kill_at_ms = INT64_MAX};
 
     output_budget_init(&r.budget, clock_ms());
-    enum err e = child_start_job(s, ctx, &r.child, &why);
+    int64_t since_ms = 0;
+    enum err e;
+    do {
+        buf_clear(&why);
+        e = child_start_job(s, ctx, &r.child, &why);
+    } while (process_try_again(ctx, e, &since_ms));
+    if (e != ERR_OK && job_should_abort(ctx))
+        return job_aborted(ctx, "before it was started");
     if (e != ERR_OK)
         return job_failed(ctx, "not_started", "%s",
                           why.len > 0 ? why.text : err_title(e));

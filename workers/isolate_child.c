@@ -11,6 +11,7 @@
 #include "workers/context.h"
 #include "workers/frames.h"
 #include "workers/message.h"
+#include "workers/next.h"
 
 #include <errno.h>
 #include <execinfo.h>
@@ -130,21 +131,22 @@ static size_t text_size(const char *text)
 static void tell_end(struct isolate_child *c, enum job_result result,
                      const struct job_ctx *ctx)
 {
+    CLEANUP(free_ptr) char *next = next_text(ctx);
     struct frame_end end = {.result = result,
                             .bad_result = ctx->bad_result,
                             .has_kind = ctx->kind != NULL,
                             .has_message = ctx->message != NULL,
-                            .has_result = ctx->result != NULL,
                             .retry_ms = ctx->retry_ms,
-                            .result_len = ctx->result_len};
+                            .result_len = ctx->result != NULL ? ctx->result_len : -1};
     const struct frame_part parts[] = {
         {&end, sizeof end},
         {ctx->kind, text_size(ctx->kind)},
         {ctx->message, text_size(ctx->message)},
+        {next != NULL ? next : "", next != NULL ? strlen(next) + 1 : 1},
         {ctx->result, ctx->result != NULL ? (size_t)ctx->result_len + 1 : 0}};
 
     fflush(stdout); /* what it wrote belongs to this job */
-    tell(c, FRAME_END, parts, 4);
+    tell(c, FRAME_END, parts, sizeof parts / sizeof *parts);
 }
 
 /* -- a job --------------------------------------------------------------------------- */
@@ -201,6 +203,7 @@ static bool run_one(struct isolate_child *c, const struct frame *from)
     free(ctx.result);
     free(ctx.kind);
     free(ctx.message);
+    next_release(&ctx);
     return true;
 }
 
@@ -280,8 +283,8 @@ static bool meet(struct isolate_child *c)
             (ssize_t)sizeof hello ||
         n_fds != 2)
         return false;
-    c->cells = cells_map(fds[0], hello.n_cells);
-    c->n_cells = hello.n_cells;
+    c->n_cells = (int)hello.n_cells;
+    c->cells = cells_map(fds[0], c->n_cells);
     c->abort_fd = fds[1];
     close(fds[0]);
     set_handlers();

@@ -10,7 +10,7 @@
 /* The first thing that comes, with two descriptors: the abort cells, and an eventfd that
  * is readable while the job is to stop. */
 struct isolate_hello {
-    int n_cells;
+    int64_t n_cells;
     int64_t memory_bytes; /* 0: no limit */
 };
 

@@ -64,6 +64,11 @@ static int64_t lease_ms(const struct janitor *j)
     return j->node->options.config->lease_seconds * MS_PER_SECOND;
 }
 
+static int64_t poll_ms(const struct janitor *j)
+{
+    return j->node->options.config->abort_poll_seconds * MS_PER_SECOND;
+}
+
 /* False when the statement failed; said once a second. */
 static bool ask(struct janitor *j, enum sql sql, const struct db_value *values,
                 struct db_rows *rows)
@@ -94,8 +99,7 @@ static void poll_aborts(struct janitor *j)
     struct db_value values[] = {db_int(worker_id)};
     struct db_rows rows;
 
-    j->at_ms[ABORTS] =
-        clock_ms() + j->node->options.config->abort_poll_seconds * MS_PER_SECOND;
+    j->at_ms[ABORTS] = clock_ms() + poll_ms(j);
     if (worker_id == 0 || !ask(j, SQL_abort_poll, values, &rows))
         return;
     for (int i = 0; i < rows.count; i++) {
@@ -253,7 +257,7 @@ static void do_chores(struct janitor *j)
         if (is_wanted(j, chore))
             chores[chore](j);
         else
-            j->at_ms[chore] = clock_ms() + MS_PER_SECOND;
+            j->at_ms[chore] = clock_ms() + (chore == ABORTS ? poll_ms(j) : MS_PER_SECOND);
     }
     atomic_store(&j->node->nothing_due, clock_ms() < j->at_ms[DUE]);
 }
@@ -272,7 +276,11 @@ static int64_t next_chore_ms(const struct janitor *j)
 /* Something is wished for that can be done. Under monitor. */
 static bool has_wishes(const struct janitor *j)
 {
-    return j->link.db != NULL && memchr(j->wanted, true, sizeof j->wanted) != NULL;
+    bool any = false;
+
+    for (enum chore chore = 0; chore < CHORES; chore++)
+        any = any || j->wanted[chore];
+    return any && j->link.db != NULL;
 }
 
 /* False: the janitor is to stop. */
@@ -320,7 +328,7 @@ enum err janitor_open(struct node *node, struct janitor **out_j)
     if (pthread_create(&j->thread, NULL, run, j) == 0)
         return ERR_OK;
     *out_j = NULL;
-    free(j);
+    janitor_free(j);
     return ERR_NO_MEMORY;
 }
 

@@ -194,6 +194,8 @@ void job_free(struct job *job)
     free(job->result);
     free(job->error);
     free(job->message);
+    free(job->changes);
+    free(job->new_queue);
     free(job->progress); /* taken from the board before the end was written */
     free(job);
 }

@@ -40,6 +40,7 @@ struct job {
     int64_t claimed_us, started_us, ended_us; /* clock_us(); 0: not yet */
     int64_t waited_us; /* from when it could start until it was claimed */
     struct abort_watch watch;
+    struct quota *quotas[2];   /* of its queue and its task, where they have one */
     struct progress *progress; /* the progress board's, until the job is freed; or NULL */
 
     enum job_fate fate;
@@ -48,7 +49,9 @@ struct job {
     char *result, *error, *message; /* JSON, JSON, words; NULL: none */
     int64_t result_len;
     bool killed;
-    int64_t retry_ms;                      /* < 0: not again */
+    char *changes;    /* JSON: what shall be different then (next.h); NULL: nothing */
+    char *new_queue;  /* of that; NULL: the same */
+    int64_t retry_ms; /* < 0: not again */
     int64_t delivered_us, acknowledged_us; /* of its abort, if any reached its code */
 };
 

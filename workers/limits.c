@@ -77,37 +77,40 @@ void limits_abort_late(struct limits *l, struct link *link, struct node *node)
     l->n_late = 0;
 }
 
-/* -- deadlines ----------------------------------------------------------------------- */
+/* -- deadlines, and cancels that could be undone ------------------------------------- */
 
-/* The columns of maintain_expire.sql. */
+/* The columns of maintain_expire.sql and maintain_undo.sql. */
 enum { EXPIRED_JOB, EXPIRED_RESULT, EXPIRED_NEXT };
 
 /* Tells who waits for a job that was cancelled; one that runs is told by its own node. */
-static bool is_aborting(struct node *node, const struct db_rows *rows, int row)
+static bool is_aborting(struct node *node, enum sql sql, const struct db_rows *rows,
+                        int row)
 {
     const char *result = row_text(rows, row, EXPIRED_RESULT);
     int64_t id = row_int(rows, row, EXPIRED_JOB);
 
-    log_info("maintain_expire", "job=%" PRId64 " result=%s hint=%s", id, result,
-             log_quoted("it is past its deadline"));
+    log_info(sql_name(sql), "job=%" PRId64 " result=%s hint=%s", id, result,
+             log_quoted(sql == SQL_maintain_undo ? "its cancel can be undone no more"
+                                                 : "it is past its deadline"));
     if (strcmp(result, "cancelled") == 0 && node->options.on_ended != NULL)
         node->options.on_ended(node->options.arg, &id, 1);
     return strcmp(result, "aborting") == 0;
 }
 
-int64_t limits_expire(struct link *link, struct node *node, bool *out_aborting)
+static int64_t cancel_due(struct link *link, struct node *node, enum sql sql,
+                          bool *out_aborting)
 {
     int64_t next_ms = node->options.config->poll_seconds * MS_PER_SECOND;
     struct db_value values[] = {db_int(EXPIRE_MOST)};
     struct db_rows rows;
 
-    if (db_exec(link->db, SQL_maintain_expire, 1, values, &rows) != ERR_OK) {
-        link_complain(link, "maintain_expire", db_errmsg(link->db));
+    if (db_exec(link->db, sql, 1, values, &rows) != ERR_OK) {
+        link_complain(link, sql_name(sql), db_errmsg(link->db));
         return next_ms;
     }
     int last = rows.count - 1; /* the row that has no job */
     for (int i = 0; i < last; i++)
-        *out_aborting = is_aborting(node, &rows, i) || *out_aborting;
+        *out_aborting = is_aborting(node, sql, &rows, i) || *out_aborting;
     if (!row_is_null(&rows, last, EXPIRED_NEXT) &&
         row_int(&rows, last, EXPIRED_NEXT) < next_ms)
         next_ms = row_int(&rows, last, EXPIRED_NEXT);
@@ -115,6 +118,14 @@ int64_t limits_expire(struct link *link, struct node *node, bool *out_aborting)
     if (last > 0) /* a lock may have gone on to the next of its line */
         node_wake(node, "", last);
     return next_ms;
+}
+
+int64_t limits_expire(struct link *link, struct node *node, bool *out_aborting)
+{
+    int64_t deadline_ms = cancel_due(link, node, SQL_maintain_expire, out_aborting);
+    int64_t undo_ms = cancel_due(link, node, SQL_maintain_undo, out_aborting);
+
+    return undo_ms < deadline_ms ? undo_ms : deadline_ms;
 }
 
 bool limits_expire_keys(struct link *link)

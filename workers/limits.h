@@ -26,9 +26,9 @@ struct limits {
  * tried again: the task is late all the same. */
 void limits_abort_late(struct limits *l, struct link *link, struct node *node);
 
-/* Cancels and aborts what is past its deadline. Answers in how many ms to look again:
- * when the next one comes, and after poll_seconds in any case. *out_aborting: one runs.
- */
+/* Cancels and aborts what is past its deadline, and what can be undone no more. Answers
+ * in how many ms to look again: when the next one comes, and after poll_seconds in any
+ * case. *out_aborting: one runs. */
 int64_t limits_expire(struct link *link, struct node *node, bool *out_aborting);
 
 /* Removes expired keys, some at a time. True: there may be more. */

@@ -52,7 +52,10 @@ static enum err open_parts(struct node *node)
                                         .on_notify = on_notify,
                                         .on_resync = on_resync,
                                         .arg = node};
-    enum err e = abort_table_new(slots, &node->aborts);
+    enum err e = quotas_init(&node->quotas, node->options.config, node->options.tasks);
+
+    if (e == ERR_OK)
+        e = abort_table_new(slots, &node->aborts);
 
     if (e == ERR_OK)
         e = progress_board_new(&node->progress);
@@ -243,12 +246,19 @@ int node_close(struct node *node)
     wait_for_writes(node);
     dispatcher_close(node->dispatcher);
     sweeper_close(node->sweeper);
-    janitor_close(
-        node->janitor); /* both may still tell others, so the listener is last */
-    listener_close(node->listener);
-    if (!all) /* a task that does not obey still uses the rest: it goes with the process
-               */
-        return left;
+    janitor_close(node->janitor);
+    node->has_stopped = all;
+    return all ? 0 : left;
+}
+
+void node_free(struct node *node)
+{
+    if (node == NULL)
+        return;
+    listener_close(node->listener); /* requests that came late still told others */
+    if (!node->has_stopped)
+        return; /* a task that does not obey still uses the rest: it goes with the process
+                 */
     pool_free(node->pool);
     async_free(node->async);
     dispatcher_free(node->dispatcher);
@@ -258,7 +268,7 @@ int node_close(struct node *node)
     timeouts_free(node->timeouts);
     isolates_free(node->isolates);
     abort_table_free(node->aborts);
+    quotas_release(&node->quotas);
     free(node->tallies);
     free(node);
-    return 0;
 }

@@ -1,7 +1,7 @@
 /* node: the worker side of this process, as seen by handlers/ and main.
  *
- * Threads: node_open() and node_close() from main; the rest from any thread, and none of
- * it blocks. */
+ * Threads: node_open(), node_close() and node_free() from main; the rest from any thread,
+ * and none of it blocks. */
 #ifndef BELAY_WORKERS_NODE_H
 #define BELAY_WORKERS_NODE_H
 
@@ -75,9 +75,11 @@ struct task_tally *node_tally(const struct node *node, const struct task *task);
 /* SIGTERM: stop claiming, give back what has not started, go on with what runs. */
 void node_drain(struct node *node);
 /* Aborts what still runs with cause shutdown, waits for it (grace_seconds + 2), writes
- * all ends, and takes everything down. Returns how many jobs were still running at the
- * end: their threads go with the process, and their jobs are rescued when the lease is
- * over. */
+ * all ends, and stops all threads that do work. Returns how many jobs were still running
+ * at the end: their threads go with the process, and their jobs are rescued when the
+ * lease is over. The node can be asked until node_free(). */
 int node_close(struct node *node);
+/* After node_close(), when nobody asks it any more. */
+void node_free(struct node *node);
 
 #endif

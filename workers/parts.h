@@ -14,12 +14,14 @@
 #include "workers/job.h"
 #include "workers/node.h"
 #include "workers/progress.h"
+#include "workers/quotas.h"
 #include "workers/timeouts.h"
 
 #include <stdatomic.h>
 
 struct node {
     struct node_options options;
+    struct quotas quotas;
     struct abort_table *aborts;
     struct progress_board *progress;
     struct timeouts *timeouts;
@@ -35,6 +37,7 @@ struct node {
     /* Until when nobody can have taken this worker's jobs away (clock_ms()): the last
      * heartbeat that was answered, plus the lease. Nothing starts after it. */
     _Atomic int64_t sure_until_ms;
+    bool has_stopped; /* no thread of a task is left */
     atomic_bool draining;
     atomic_bool nothing_left; /* the last look, from the start, left nothing to claim */
     atomic_bool nothing_due;  /* the janitor has moved all that is due */
@@ -133,7 +136,7 @@ void janitor_free(struct janitor *j);  /* after everybody who may tell it someth
 struct sweeper;
 enum err sweeper_open(struct node *node, struct sweeper **out_s) MUST_CHECK;
 void sweeper_wake(struct sweeper *s);
-void sweeper_close(struct sweeper *s); /* ends the thread, after its step */
+void sweeper_close(struct sweeper *s); /* ends the thread, within a second */
 void sweeper_free(struct sweeper *s);  /* after everybody who may wake it */
 
 /* A request has come, by whatever way: to the task, or to the job that has not started.

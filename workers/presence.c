@@ -36,7 +36,7 @@ static void register_worker(struct link *link, struct node *node)
 {
     const struct config *c = node->options.config;
     char host[64] = "", name[NAME_BYTES];
-    CLEANUP(buf_release) struct buf queues = BUF_INIT;
+    CLEANUP(buf_release) struct buf queues = BUF_INIT, limits = BUF_INIT;
     struct db_rows rows;
     int64_t sent_ms = clock_ms();
 
@@ -46,10 +46,14 @@ static void register_worker(struct link *link, struct node *node)
     else
         snprintf(name, sizeof name, "%s:%d", host, (int)getpid());
     buf_addf(&queues, "{%s}", c->queues);
-    struct db_value values[] = {
-        db_text(name),          db_text(host),
-        db_int(getpid()),       db_text(BELAY_VERSION),
-        db_int(c->concurrency), c->queues[0] != '\0' ? db_text(queues.text) : db_null()};
+    quotas_add_json(c, &limits);
+    struct db_value values[] = {db_text(name),
+                                db_text(host),
+                                db_int(getpid()),
+                                db_text(BELAY_VERSION),
+                                db_int(c->concurrency),
+                                c->queues[0] != '\0' ? db_text(queues.text) : db_null(),
+                                db_textn(limits.text, (int)limits.len)};
     if (!ask(link, SQL_worker_register, values, &rows))
         return;
     atomic_store(&node->worker_id, row_int(&rows, 0, 0));

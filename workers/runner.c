@@ -11,6 +11,7 @@
 #include "server/core/log.h"
 #include "workers/context.h"
 #include "workers/isolate.h"
+#include "workers/next.h"
 #include "workers/parts.h"
 #include "workers/strategy.h"
 #include "workers/tally.h"
@@ -129,6 +130,24 @@ static bool may_retry(const struct job *job)
                                        job->counted < job->max_attempts);
 }
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+/* Both texts are the job's, which job_free() frees. */
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
+#endif
+/* What the task wants to be different then. Its queue once more by itself, because one
+ * that was never seen is made before all else (ends.c). */
+static void take_next(struct job_ctx *ctx)
+{
+    const char *queue = json_string_value(json_object_get(ctx->next, "queue"));
+
+    ctx->job->changes = next_text(ctx);
+    ctx->job->new_queue = queue != NULL ? strdup(queue) : NULL;
+}
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
 static void log_end(const struct job *job)
 {
     double ms = (double)(job->ended_us - job->started_us) / US_PER_MS;
@@ -168,6 +187,8 @@ void run_end(struct job_ctx *ctx, enum job_result result)
     job->ended_us = clock_us();
     timeouts_stop(ctx->node->timeouts, job);
     conclude(ctx, result);
+    if (ctx->next != NULL && may_retry(job))
+        take_next(ctx);
     progress_hurry(ctx->node->progress, job);
     log_end(job);
     abort_watch_stop(ctx->node->aborts, &job->watch, &job->delivered_us,
@@ -178,6 +199,7 @@ void run_end(struct job_ctx *ctx, enum job_result result)
     free(ctx->result);
     free(ctx->kind);
     free(ctx->message);
+    next_release(ctx);
 }
 
 static enum job_result run_task(struct job_ctx *ctx)

@@ -12,10 +12,13 @@
 #include "server/core/monitor.h"
 #include "workers/parts.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 enum {
     STEP_AIM_MS = 40,
@@ -41,6 +44,7 @@ struct sweeper {
     pthread_t thread;
     struct monitor monitor;
     bool stopping, wanted; /* under monitor */
+    int stop_fd;           /* readable: stopping, for who waits for an answer */
     /* the thread's own */
     struct link link;
     int64_t next_ms; /* clock_ms() */
@@ -63,8 +67,10 @@ static void tell(struct sweeper *s, const struct db_rows *rows)
 {
     const char *status = row_text(rows, 0, STEP_STATUS);
 
-    if (row_int(rows, 0, STEP_WAKE) > 0)
+    if (row_int(rows, 0, STEP_WAKE) > 0) {
         node_wake(s->node, "", (int)row_int(rows, 0, STEP_WAKE));
+        node_wake_scheduled(s->node); /* a retry may have given them a time */
+    }
     if (strcmp(status, "running") != 0)
         log_info("operation_step", "operation=%" PRId64 " kind=%s status=%s",
                  row_int(rows, 0, STEP_ID), row_text(rows, 0, STEP_KIND), status);
@@ -127,25 +133,34 @@ static void *run(void *arg)
     return NULL;
 }
 
-enum err sweeper_open(struct node *node, struct sweeper **out_s)
+static bool start(struct sweeper *s)
 {
-    struct db_options options = {.url = node->options.url,
+    struct db_options options = {.url = s->node->options.url,
                                  .application_name = "belay sweeper",
                                  .statement_timeout_ms = LOOK_MS,
                                  .pin_plans = true};
+
+    s->stop_fd = options.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (s->stop_fd < 0)
+        return false;
+    link_init(&s->link, &options, "sweeper");
+    return pthread_create(&s->thread, NULL, run, s) == 0;
+}
+
+enum err sweeper_open(struct node *node, struct sweeper **out_s)
+{
     struct sweeper *s = calloc(1, sizeof *s);
 
     if (s == NULL)
         return ERR_NO_MEMORY;
     s->node = node;
     s->n_jobs = STEP_FIRST;
-    link_init(&s->link, &options, "sweeper");
     monitor_init(&s->monitor);
-    *out_s = s;
-    if (pthread_create(&s->thread, NULL, run, s) == 0)
+    if (start(s)) {
+        *out_s = s;
         return ERR_OK;
-    *out_s = NULL;
-    free(s);
+    }
+    sweeper_free(s);
     return ERR_NO_MEMORY;
 }
 
@@ -169,6 +184,8 @@ void sweeper_close(struct sweeper *s)
     if (s == NULL)
         return;
     want(s, &s->stopping);
+    if (eventfd_write(s->stop_fd, 1) != 0)
+        log_warn("sweeper", "stop_failed=%d", errno);
     pthread_join(s->thread, NULL);
 }
 
@@ -177,5 +194,7 @@ void sweeper_free(struct sweeper *s)
     if (s == NULL)
         return;
     monitor_release(&s->monitor);
+    if (s->stop_fd >= 0)
+        close(s->stop_fd);
     free(s);
 }

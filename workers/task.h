@@ -219,6 +219,17 @@ enum job_result job_aborted(struct job_ctx *ctx, const char *format, ...)
 enum job_result job_retry_in(struct job_ctx *ctx, double seconds, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* From the next attempt on: in another queue, with another priority, or under another
+ * lock (NULL: none). What stands when the attempt ends counts, and only where a further
+ * one follows that counts: job_retry_in(), a failure or a timeout with attempts left. A
+ * job that ends for good stays as it was, and so does one that was asked to stop.
+ * False, with a line in the log, and nothing has changed: that is no name of a queue (1
+ * to 128 letters, digits and _ . : / -) or no lock (1 to 255 bytes of UTF-8), or there is
+ * no memory. */
+bool job_next_queue(struct job_ctx *ctx, const char *queue);
+bool job_next_priority(struct job_ctx *ctx, int priority);
+bool job_next_lock(struct job_ctx *ctx, const char *lock);
+
 /* -- how it gets in ------------------------------------------------------------------ */
 
 /* The number of what this header promises to what was compiled with it. It rises when

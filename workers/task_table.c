@@ -206,6 +206,11 @@ static bool is_word(const char *word, size_t len, const char *name)
     return strlen(name) == len && memcmp(word, name, len) == 0;
 }
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+/* The copy is the table's: origins[i] has it. */
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
+#endif
 static enum err isolate(struct task_table *t, size_t i)
 {
     struct task *copy = t->origins[i].copy;
@@ -223,6 +228,9 @@ static enum err isolate(struct task_table *t, size_t i)
     copy->kind = TASK_PROCESS;
     return ERR_OK;
 }
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 static bool may_be_isolated(const struct task *task)
 {

@@ -88,7 +88,8 @@ CREATE TABLE belay.leases (
 CREATE INDEX leases_span ON belay.leases (hi, lo);
 ALTER TABLE belay.leases ALTER job_ids SET STORAGE EXTERNAL; -- ids hardly compress, and are written with each claim
 
--- The receipts. An open one (stopped_at is null) is the abort flag of a running job; there is no other.
+-- The receipts. An open one (stopped_at is null) is the abort flag of a running job; there is no other. One that is pending
+-- (stopped_at is infinity) has done nothing yet: see 0017_undo.sql.
 CREATE TABLE belay.cancellations (
   job_id bigint NOT NULL,
   n int NOT NULL,

@@ -33,11 +33,12 @@ $$;
 CREATE FUNCTION belay.options_text(p_options json) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
   IF p_options IS NULL THEN
-    RETURN ',"traceparent":null,"limit_key":null,"hold":null,"retry":null,"lock_strict":false,"delete_policy":"never","on_success":null,"on_failure":null,"on_cancel":null,"origin":null,"parent_id":null,"on_parent_cancel":null,"depends_on":[]';
+    RETURN ',"traceparent":null,"limit_key":null,"hold":null,"cancel_at":null,"retry":null,"lock_strict":false,"delete_policy":"never","on_success":null,"on_failure":null,"on_cancel":null,"origin":null,"parent_id":null,"on_parent_cancel":null,"depends_on":[]';
   END IF;
   RETURN concat(',"traceparent":', coalesce((p_options -> 'traceparent')::text, 'null'),
                 ',"limit_key":', coalesce((p_options -> 'limit_key')::text, 'null'),
                 ',"hold":', coalesce((p_options -> 'hold')::text, 'null'),
+                ',"cancel_at":', coalesce((p_options -> 'cancel_at')::text, 'null'),
                 ',"retry":', coalesce((p_options -> 'retry')::text, 'null'),
                 ',"lock_strict":', coalesce((p_options -> 'lock_strict')::text, 'false'),
                 ',"delete_policy":', coalesce((p_options -> 'delete_policy')::text, '"never"'),
@@ -144,7 +145,7 @@ CREATE FUNCTION belay.cancellation_text(c belay.cancellations) RETURNS text LANG
     ',"requested_at":"', belay.time_text(c.requested_at),
     '","delivered_at":', coalesce('"' || belay.time_text(c.delivered_at) || '"', 'null'),
     ',"acknowledged_at":', coalesce('"' || belay.time_text(c.acknowledged_at) || '"', 'null'),
-    ',"stopped_at":', coalesce('"' || belay.time_text(c.stopped_at) || '"', 'null'),
+    ',"stopped_at":', coalesce('"' || belay.time_text(nullif(c.stopped_at, 'infinity')) || '"', 'null'),
     ',"outcome":', coalesce(to_json(c.outcome)::text, 'null'),
     ',"message":', coalesce(to_json(c.message)::text, 'null'),
     ',"grace_seconds":', coalesce(c.grace_seconds::text, 'null'),

@@ -54,7 +54,7 @@ BEGIN
   DELETE FROM belay.held h USING back WHERE h.lock = back.lock;
 
   WITH u AS (SELECT DISTINCT l FROM unnest(p_locks) l
-             WHERE l IS NOT NULL AND NOT EXISTS (SELECT FROM belay.held h WHERE h.lock = l)),
+             WHERE NOT EXISTS (SELECT FROM belay.held h WHERE h.lock = l)),
   g AS (DELETE FROM belay.blocked b WHERE b.ctid = ANY (ARRAY(
           SELECT f.at FROM u, LATERAL (SELECT b.ctid AS at FROM belay.blocked b WHERE b.lock = u.l
                                        ORDER BY b.priority DESC, b.id LIMIT 1 FOR UPDATE SKIP LOCKED) f))
@@ -93,11 +93,13 @@ BEGIN
   RETURN coalesce((p_options ->> 'lock_strict')::boolean, false);
 END $$;
 
--- Puts a todo job, which is in no place, where it waits: for its time, in the line of its lock, or for a worker. The caller
--- gives the lock its turn.
+-- Puts a todo job, which is in no place, where it waits: for its time, in the line of its lock, or for a worker; or aside, while it
+-- is to be cancelled soon. The caller gives the lock its turn.
 CREATE FUNCTION belay.put_todo(j belay.jobs) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  IF j.scheduled_at > now() AND (j.lock IS NULL OR NOT belay.is_lock_strict(j.options)) THEN
+  IF belay.is_undoable(j.options) THEN
+    INSERT INTO belay.parked (gate_id, priority, id, queue_id) VALUES (-1, j.priority, j.id, j.queue_id);
+  ELSIF j.scheduled_at > now() AND (j.lock IS NULL OR NOT belay.is_lock_strict(j.options)) THEN
     INSERT INTO belay.scheduled (run_at, id, queue_id, priority, lock)
     VALUES (j.scheduled_at, j.id, j.queue_id, j.priority, j.lock);
   ELSIF j.lock IS NOT NULL THEN
@@ -192,7 +194,7 @@ BEGIN
       SELECT coalesce(array_agg(w.id), '{}') INTO won FROM w;
       EXIT WHEN cardinality(won) = wanted;
       DELETE FROM belay.uniq u USING unnest(p_ids, p_locks) x (i, l)
-      WHERE x.i = ANY (won) AND u.queueing_lock = x.l AND u.id = x.i;
+      WHERE x.i = ANY (won) AND u.queueing_lock = x.l;
       EXIT WHEN EXISTS (SELECT FROM unnest(p_grps, p_locks) x (gg, l) JOIN belay.uniq u ON u.queueing_lock = x.l
                         WHERE x.gg = g); -- else it was claimed or cancelled meanwhile: the lock may be free
     END LOOP;
@@ -217,6 +219,7 @@ DECLARE
   refused int[];
   locks text[];
   f belay.family;
+  has_families boolean;
 BEGIN
   IF p_obey AND EXISTS (SELECT FROM belay.rules) THEN -- mostly there is none
     RETURN QUERY SELECT * FROM belay.obey_rules(ARRAY(SELECT x FROM belay.insert_jobs(
@@ -228,7 +231,8 @@ BEGIN
     END IF;
     RETURN;
   END IF;
-  PERFORM belay.name_queues(p_queues), belay.name_tasks(p_tasks);
+  PERFORM belay.name_queues(p_queues || belay.follow_names(p_options, 'queue')),
+          belay.name_tasks(p_tasks || belay.follow_names(p_options, 'task'));
   IF array_remove(p_scheduled_at, NULL) = '{}' AND array_remove(p_delay_ms, NULL) = '{}'
      AND array_remove(p_locks, NULL) = '{}' AND array_remove(p_queueing_locks, NULL) = '{}'
      AND array_remove(p_timeout_ms, NULL) = '{}' AND array_remove(p_deadlines, NULL) = '{}'
@@ -238,10 +242,14 @@ BEGIN
     RETURN;
   END IF;
   ids := ARRAY(SELECT nextval('belay.job_id_seq') FROM generate_series(1, cardinality(p_tasks)));
+  has_families := EXISTS (SELECT FROM unnest(p_options) o WHERE o IS NOT NULL AND belay.has_family(o));
+  IF has_families THEN
+    PERFORM belay.lock_names(4995, p_queueing_locks); -- whoever holds a parent may want the same one
+  END IF;
   refused := belay.take_queueing_locks(p_grps, ids, p_queueing_locks);
   f.waiting := '{}';
   f.doomed := '{}';
-  IF EXISTS (SELECT FROM unnest(p_options) o WHERE o IS NOT NULL AND belay.has_family(o)) THEN
+  IF has_families THEN
     f := belay.join_families(refused, p_grps, ids, p_options);
     refused := f.refused;
     DELETE FROM belay.uniq u USING unnest(p_grps, ids, p_queueing_locks) x (g, i, l)
@@ -293,8 +301,7 @@ BEGIN
   IF f.doomed <> '{}' THEN
     RETURN QUERY SELECT * FROM belay.end_doomed(ids, p_want, f);
   END IF;
-  locks := ARRAY(SELECT DISTINCT x.l FROM unnest(p_grps, p_locks) x (g, l)
-                 WHERE x.l IS NOT NULL AND NOT x.g = ANY (refused));
+  locks := array_remove(p_locks, NULL);
   IF f.parents IS NOT NULL THEN -- whoever held the row of a job that has a lock looks at its line
     locks := locks || ARRAY(SELECT j.lock FROM unnest(f.parents) u (id)
                             CROSS JOIN LATERAL (SELECT j.lock FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
@@ -314,7 +321,8 @@ CREATE FUNCTION belay.enqueue(
   timeout_seconds numeric DEFAULT NULL, deadline timestamptz DEFAULT NULL, traceparent text DEFAULT NULL,
   lock_strict boolean DEFAULT NULL, delete_policy text DEFAULT NULL, on_success json DEFAULT NULL, on_failure json DEFAULT NULL, on_cancel json DEFAULT NULL,
   retry json DEFAULT NULL, limit_key text DEFAULT NULL,
-  parent_id bigint DEFAULT NULL, on_parent_cancel text DEFAULT NULL, depends_on bigint[] DEFAULT NULL)
+  parent_id bigint DEFAULT NULL, on_parent_cancel text DEFAULT NULL, depends_on bigint[] DEFAULT NULL,
+  on_conflict text DEFAULT NULL)
 RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   made belay.inserted;
@@ -348,6 +356,9 @@ BEGIN
     WHEN timeout_seconds NOT BETWEEN 0 AND 604800 THEN 'timeout_seconds must be from 0 to 604800'
     WHEN on_parent_cancel NOT IN ('cascade', 'detach') THEN 'on_parent_cancel must be cascade or detach'
     WHEN on_parent_cancel IS NOT NULL AND parent_id IS NULL THEN 'on_parent_cancel needs a parent_id'
+    WHEN on_conflict NOT IN ('reject', 'ignore', 'replace', 'abort_replace')
+      THEN 'on_conflict must be reject, ignore, replace or abort_replace'
+    WHEN on_conflict IS NOT NULL AND queueing_lock IS NULL THEN 'on_conflict needs a queueing_lock'
     WHEN cardinality(depends_on) > 20 THEN 'depends_on must be at most 20'
     WHEN array_position(depends_on, NULL) IS NOT NULL THEN 'depends_on must have no nulls'
     WHEN delete_policy NOT IN ('never', 'successful', 'always') THEN 'delete_policy must be never, successful or always'
@@ -361,19 +372,26 @@ BEGIN
   IF problem IS NOT NULL THEN
     RAISE EXCEPTION '%', problem USING ERRCODE = 'invalid_parameter_value';
   END IF;
-  SELECT * INTO made FROM belay.insert_jobs(
-    ARRAY[0], ARRAY[task], ARRAY[queue], ARRAY[coalesce(priority, 0)], ARRAY[args], ARRAY[max_attempts],
-    ARRAY[coalesce(tags, '{}')::text], ARRAY[metadata], ARRAY[scheduled_at], ARRAY[NULL::bigint], ARRAY[lock],
-    ARRAY[queueing_lock], ARRAY[false], ARRAY[ceil(timeout_seconds * 1000)::int], ARRAY[deadline], ARRAY[NULL::bigint],
-    ARRAY[options]);
+  IF coalesce(on_conflict, 'reject') <> 'reject' THEN
+    made := belay.enqueue_over(ROW(
+      1, 0, task, queue, coalesce(priority, 0), args, max_attempts, coalesce(tags, '{}')::text, metadata, scheduled_at,
+      NULL, lock, queueing_lock, false, ceil(timeout_seconds * 1000)::int, deadline, NULL, options, NULL, NULL, NULL,
+      on_conflict));
+  ELSE
+    SELECT * INTO made FROM belay.insert_jobs(
+      ARRAY[0], ARRAY[task], ARRAY[queue], ARRAY[coalesce(priority, 0)], ARRAY[args], ARRAY[max_attempts],
+      ARRAY[coalesce(tags, '{}')::text], ARRAY[metadata], ARRAY[scheduled_at], ARRAY[NULL::bigint], ARRAY[lock],
+      ARRAY[queueing_lock], ARRAY[false], ARRAY[ceil(timeout_seconds * 1000)::int], ARRAY[deadline], ARRAY[NULL::bigint],
+      ARRAY[options]);
+  END IF;
   IF made.result IN ('parent-not-found', 'dependency-not-found') THEN
     RAISE EXCEPTION 'there is no job %', made.existing_id USING ERRCODE = 'foreign_key_violation';
   END IF;
-  IF made.result <> 'created' THEN
+  IF made.result NOT IN ('created', 'existing', 'replaced') THEN
     RAISE EXCEPTION 'queueing lock "%" is taken by job %', queueing_lock, made.existing_id
       USING ERRCODE = 'unique_violation';
   END IF;
-  IF coalesce(wake, true) AND NOT made.scheduled THEN
+  IF coalesce(wake, true) AND NOT made.scheduled AND made.result <> 'existing' THEN
     PERFORM pg_notify('belay_ready', queue);
   END IF;
   RETURN made.id;

@@ -303,15 +303,16 @@ BEGIN
     PERFORM belay.leave_leases(array_agg(x.lease), array_agg(x.id))
     FROM (SELECT DISTINCT r.lease, r.id FROM unnest(res) r WHERE r.is_new) x;
     gone := belay.follow(ended);
-    IF EXISTS (SELECT FROM unnest(res) r WHERE r.is_new AND r.outcome IS NOT NULL) THEN
+    IF EXISTS (SELECT FROM unnest(res) r WHERE r.outcome IS NOT NULL) THEN
       PERFORM belay.close_receipts(array_agg(r.id), array_agg(r.outcome), array_agg(r.message),
                                    array_agg(r.delivered_us), array_agg(r.acknowledged_us), told_at)
-      FROM unnest(res) r WHERE r.is_new AND r.outcome IS NOT NULL;
+      FROM unnest(res) r WHERE r.outcome IS NOT NULL;
     END IF;
     PERFORM belay.leave_nothing(gone);
   END IF;
   IF locks IS NOT NULL AND ended || again <> '{}' THEN
-    PERFORM belay.release(array_agg(x.l), array_agg(CASE WHEN x.i = ANY (ended) THEN x.i END))
+    PERFORM belay.release(array_agg(x.l), array_agg(CASE WHEN x.i = ANY (ended) OR EXISTS (
+                            SELECT FROM belay.parked p WHERE p.id = x.i) THEN x.i END))
     FROM unnest(locks, holders) x (l, i) WHERE x.i = ANY (ended || again);
   END IF;
   RETURN QUERY SELECT r.ord, r.id, r.taken OR r.id = ANY (again), CASE WHEN r.id = ANY (again) THEN 'todo' ELSE r.status END,
@@ -345,7 +346,7 @@ BEGIN
 END $$;
 
 -- doing -> todo, for a job that has left its lease. A holder keeps its lock and its turn; but one that waits for its time gives
--- the turn up, unless it is strict: true, and the caller hands the lock on. The queueing lock is not taken
+-- the turn up, unless it is strict: true, and the caller hands the lock on; and so does one that is to be cancelled soon. The queueing lock is not taken
 -- again: another job may wait under it by now.
 CREATE FUNCTION belay.requeue_one(j belay.jobs, p_counts boolean, p_started boolean, p_run_at timestamptz)
 RETURNS boolean LANGUAGE plpgsql AS $$
@@ -355,7 +356,10 @@ BEGIN
     UPDATE belay.jobs SET attempts = attempts + 1, uncounted = uncounted + (NOT p_counts)::int,
                           scheduled_at = p_run_at WHERE id = j.id;
   END IF;
-  IF p_run_at > clock_timestamp() THEN
+  IF belay.is_undoable(j.options) THEN
+    PERFORM belay.put_todo(j);
+    RETURN true;
+  ELSIF p_run_at > clock_timestamp() THEN
     INSERT INTO belay.scheduled (run_at, id, queue_id, priority, lock)
     VALUES (p_run_at, j.id, j.queue_id, j.priority, CASE WHEN NOT belay.is_lock_strict(j.options) THEN j.lock END);
     RETURN true;
@@ -379,10 +383,11 @@ END $$;
 -- What workers give back: 'retry' (failed, try again while attempts are left), 'timeout' and 'killed' (the same, because it
 -- took too long: it obeyed, or did not), 'shutdown' (started, does not count), 'unstarted' (never started). An open receipt
 -- ends the job instead: an abort means no retry. That of a timeout is nobody's wish, and is only closed, and so is one that wants the job back. A delay below 0: the
--- strategy does not try such a failure again.
+-- strategy does not try such a failure again. p_next: what the task wants to be different from then on, see changed(); the caller
+-- has named the queues. It counts where the attempt does.
 CREATE FUNCTION belay.give_back(
   p_ids bigint[], p_leases bigint[], p_workers bigint[], p_attempts int[], p_kinds text[], p_delay_ms bigint[],
-  p_errors json[], p_messages text[])
+  p_errors json[], p_messages text[], p_next json[] DEFAULT '{}')
 RETURNS TABLE (ord int, id bigint, taken boolean, status text, outcome text, scheduled boolean) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -392,13 +397,15 @@ DECLARE
   requeue boolean; -- which wants it back
   counts boolean;
   run_at timestamptz;
+  attempt int;
+  was_lock text;
   locks text[] := '{}';
   holders bigint[] := '{}';
 BEGIN
   PERFORM FROM belay.leases l WHERE l.id = ANY (p_leases) ORDER BY l.id FOR UPDATE;
   FOR x IN SELECT d.*, l.at FROM unnest(p_ids, p_leases, p_workers, p_attempts, p_kinds, p_delay_ms, p_errors,
-                                        p_messages)
-           WITH ORDINALITY d (id, lease, worker, attempt, kind, delay, error, message, ord)
+                                        p_messages, p_next)
+           WITH ORDINALITY d (id, lease, worker, attempt, kind, delay, error, message, next, ord)
            LEFT JOIN LATERAL (SELECT l.at FROM belay.leases l WHERE l.id = d.lease AND l.worker_id = d.worker
                               OFFSET 0) l ON true
            ORDER BY d.ord LOOP
@@ -439,17 +446,30 @@ BEGIN
       END IF;
       run_at := CASE WHEN counts THEN clock_timestamp() + coalesce(x.delay, 0) * interval '1 millisecond'
                      ELSE j.scheduled_at END;
-      scheduled := belay.requeue_one(j, counts, x.kind <> 'unstarted', run_at);
+      attempt := j.attempts + 1;
+      IF x.next IS NOT NULL AND counts AND NOT requeue THEN
+        was_lock := j.lock;
+        SELECT y.scheduled INTO scheduled FROM belay.requeue_changed(j, x.next, run_at) y;
+        SELECT * INTO j FROM belay.jobs WHERE jobs.id = x.id;
+        IF was_lock <> coalesce(j.lock, '') THEN
+          locks := locks || was_lock;
+          holders := holders || j.id;
+        END IF;
+      ELSE
+        x.next := NULL;
+        scheduled := belay.requeue_one(j, counts, x.kind <> 'unstarted', run_at);
+      END IF;
       IF counts THEN
-        PERFORM belay.keep_attempt(x.id, j.attempts + 1, x.at, x.worker, 'retried', json_build_object(
-          'kind', x.error ->> 'kind', 'message', x.error ->> 'message', 'next_at', belay.time_text(run_at)));
+        PERFORM belay.keep_attempt(x.id, attempt, x.at, x.worker, 'retried', belay.changes_text(json_build_object(
+          'kind', x.error ->> 'kind', 'message', x.error ->> 'message', 'next_at', belay.time_text(run_at)), x.next, NULL));
       ELSIF x.kind <> 'unstarted' THEN
-        PERFORM belay.keep_attempt(x.id, j.attempts + 1, x.at, x.worker, 'released', x.error);
+        PERFORM belay.keep_attempt(x.id, attempt, x.at, x.worker, 'released', x.error);
       END IF;
     END IF;
     IF j.lock IS NOT NULL THEN -- also where it keeps its turn: a better one may have come while it ran
       locks := locks || j.lock;
-      holders := holders || CASE WHEN status <> 'todo' OR scheduled AND NOT belay.is_lock_strict(j.options) THEN j.id END;
+      holders := holders || CASE WHEN status <> 'todo' OR belay.is_undoable(j.options)
+                                   OR scheduled AND NOT belay.is_lock_strict(j.options) THEN j.id END;
     END IF;
     RETURN NEXT;
   END LOOP;
@@ -514,7 +534,8 @@ BEGIN
       job_id := j.id; worker_id := l.worker_id;
       status := belay.rescue_one(j, l, live > l.sure);
       IF j.lock IS NOT NULL THEN
-        locks := locks || j.lock; holders := holders || CASE WHEN status <> 'todo' THEN j.id END;
+        locks := locks || j.lock;
+        holders := holders || CASE WHEN status <> 'todo' OR belay.is_undoable(j.options) THEN j.id END;
       END IF;
       RETURN NEXT;
     END LOOP;

@@ -82,8 +82,8 @@ BEGIN
   RAISE EXCEPTION 'the jobs keep moving' USING ERRCODE = 'serialization_failure';
 END $$;
 
--- Which of these jobs there are, and their locks; read first, because a job that is deleted tells nothing any more. One that
--- is put in after this look is not found: nobody would hand its lock on.
+-- Which of these jobs there are, and their locks. Read before the jobs are held, so that one which is put in after this look is
+-- not found: it would be held nowhere. Locks are read again then, and before anything is deleted.
 CREATE FUNCTION belay.all_locks_of(p_ids bigint[], OUT locks text[], OUT ids bigint[], OUT known bigint[])
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -120,7 +120,11 @@ BEGIN
   IF j.queueing_lock IS NOT NULL THEN
     DELETE FROM belay.uniq u WHERE u.queueing_lock = j.queueing_lock AND u.id = p_id;
   END IF;
-  c := belay.end_todo(p_id, j.attempts, p_abort, p_delete, p_reason, p_actor, p_cause);
+  IF belay.is_undoable(j.options) THEN
+    c := belay.end_pending(p_id, j.attempts, p_delete, p_reason, p_actor, p_cause);
+  ELSE
+    c := belay.end_todo(p_id, j.attempts, p_abort, p_delete, p_reason, p_actor, p_cause);
+  END IF;
   PERFORM belay.follow(ARRAY[p_id]);
   IF j.options IS NOT NULL THEN
     c := belay.last_receipt(p_id);
@@ -147,7 +151,10 @@ BEGIN
       grace_seconds = least(x.grace_seconds, p_grace),
       force_at = least(x.force_at, clock_timestamp() + p_grace * interval '1 second')
   WHERE x.job_id = p_id AND x.stopped_at IS NULL RETURNING * INTO c;
-  IF NOT FOUND THEN
+  IF NOT FOUND AND p_cause <> 'timeout' THEN
+    c := belay.begin_pending(p_id, p_attempt, p_lease, p_worker, p_delete, p_reason, p_actor, p_cause, p_grace);
+  END IF;
+  IF c.job_id IS NULL THEN
     INSERT INTO belay.cancellations (job_id, n, attempt, worker_id, lease_id, cause, reason, actor, abort,
                                      delete_requested, grace_seconds, force_at, requeue)
     VALUES (p_id, belay.next_receipt(p_id), p_attempt, p_worker, p_lease, p_cause, p_reason, p_actor, true, p_delete,
@@ -186,6 +193,7 @@ BEGIN
 END $$;
 
 -- One cancel, decided by the place that is held. cancellation.md's table is this function.
+-- p_more: {"retry": "requeue"}, {"undo_seconds": n}, or {"due": cancel_at}, when that time has come.
 CREATE FUNCTION belay.cancel_one(
   p_id bigint, p_abort boolean, p_delete boolean, p_reason text, p_actor text, p_cause text, p_grace int,
   p_only_if text[], p_attempt int, p_if_match text, p_more json DEFAULT NULL) RETURNS belay.answer LANGUAGE plpgsql AS $$
@@ -194,14 +202,22 @@ DECLARE
   h record;
   c belay.cancellations;
   requeue boolean := coalesce(p_more ->> 'retry' = 'requeue', false);
+  undo boolean;
 BEGIN
   SELECT * INTO h FROM belay.look_at(p_id, p_if_match IS NOT NULL);
   IF h.status IS NULL THEN
     a.result := 'job-not-found';
     RETURN a;
   END IF;
+  undo := p_more ->> 'undo_seconds' IS NOT NULL
+          AND (h.status = 'todo' OR h.status = 'doing' AND p_abort AND NOT belay.is_told(p_id));
   IF NOT h.status = ANY (p_only_if) OR h.attempt <> p_attempt OR (p_if_match <> '*' AND h.etag <> ALL (string_to_array(p_if_match, ','))) THEN
     a.result := 'precondition-failed';
+  ELSIF p_more ->> 'due' <> coalesce((SELECT j.options ->> 'cancel_at' FROM belay.jobs j WHERE j.id = p_id), '') THEN
+    a.result := 'not_due';
+  ELSIF undo THEN
+    a.result := 'cancel_pending';
+    c := belay.cancel_later(p_id, h.status, p_abort, p_reason, p_actor, p_grace, (p_more ->> 'undo_seconds')::int);
   ELSIF h.status = 'todo' AND requeue THEN
     a.result := 'already_todo';
     c := belay.last_receipt(p_id);
@@ -282,7 +298,8 @@ BEGIN
     CROSS JOIN LATERAL (SELECT * FROM belay.lease_of(d.id) OFFSET 0) l
     CROSS JOIN LATERAL (SELECT * FROM belay.jobs j WHERE j.id = d.id OFFSET 0) j
     LEFT JOIN belay.workers w ON w.id = l.worker_id
-    WHERE NOT EXISTS (SELECT FROM belay.cancellations o WHERE o.job_id = d.id AND o.stopped_at IS NULL)),
+    WHERE NOT EXISTS (SELECT FROM belay.cancellations o WHERE o.job_id = d.id AND o.stopped_at IS NULL)
+      AND (j.options IS NULL OR NOT belay.is_undoable(j.options))),
   c AS (INSERT INTO belay.cancellations SELECT (k.receipt).* FROM k),
   t AS (SELECT k.ord, k.receipt, q.name AS queue,
                belay.job_text(k.id, q.name, t.name, k.priority, k.args, 'doing', k.attempts + 1, k.max_attempts, k.lock,
@@ -316,6 +333,9 @@ BEGIN
       SELECT * INTO j FROM belay.jobs WHERE id = p_id; -- an attempt may have come and gone since the first look
       c := belay.end_todo(p_id, j.attempts, p_abort, false, p_reason, p_actor, p_cause);
       PERFORM belay.follow(ARRAY[p_id]);
+      IF j.lock IS NOT NULL THEN -- and it may have changed its lock
+        PERFORM belay.release(ARRAY[j.lock], ARRAY[p_id]);
+      END IF;
       RETURN belay.answer_with(a, p_id, c);
     END IF;
   END IF;
@@ -356,7 +376,7 @@ BEGIN
       RETURN;
     END IF;
   END IF;
-  SELECT y.locks, y.ids, y.known INTO locks, holders, known FROM belay.all_locks_of(p_ids) y;
+  SELECT y.known INTO known FROM belay.all_locks_of(p_ids) y;
   SELECT array_agg(y.ord::int) AS ords, array_agg(y.id) AS ids, array_agg(y.abort) AS abort, array_agg(y.reason) AS reason,
          array_agg(y.actor) AS actor, array_agg(y.cause) AS cause, array_agg(y.grace) AS grace INTO x
   FROM unnest(p_ids, p_abort, p_delete, p_reason, p_actor, p_cause, p_grace, p_only_if, p_attempt, p_if_match, p_more)
@@ -389,6 +409,7 @@ BEGIN
       RETURN NEXT a;
     END LOOP;
   END IF;
+  SELECT y.locks, y.ids INTO locks, holders FROM belay.all_locks_of(p_ids) y; -- a retry may have changed one until now
   FOR x IN SELECT * FROM unnest(p_ids, p_abort, p_delete, p_reason, p_actor, p_cause, p_grace, p_only_if, p_attempt,
                                 p_if_match, p_more)
            WITH ORDINALITY y (id, abort, del, reason, actor, cause, grace, only_if, attempt, if_match, more, ord)
@@ -401,7 +422,7 @@ BEGIN
       a.result := 'job-not-found';
     END IF;
     a.ord := x.ord;
-    IF a.result = 'cancelled' THEN
+    IF a.result = 'cancelled' OR a.result = 'cancel_pending' AND a.status = 'todo' THEN
       cancelled := cancelled || x.id;
     END IF;
     RETURN NEXT a;
@@ -452,8 +473,9 @@ DECLARE
   holders bigint[];
   known bigint[];
 BEGIN
-  SELECT y.locks, y.ids, y.known INTO locks, holders, known FROM belay.all_locks_of(p_ids) y;
+  SELECT y.known INTO known FROM belay.all_locks_of(p_ids) y;
   PERFORM belay.hold_jobs(p_ids);
+  SELECT y.locks, y.ids INTO locks, holders FROM belay.all_locks_of(p_ids) y; -- a retry may have changed one until now
   FOR x IN SELECT * FROM unnest(p_ids, p_abort, p_reason, p_actor, p_grace, p_if_match)
            WITH ORDINALITY y (id, abort, reason, actor, grace, if_match, ord) ORDER BY y.id, y.ord LOOP
     IF x.id = ANY (known) THEN
@@ -538,13 +560,14 @@ BEGIN
   IF num_nonnulls(VARIADIC p_more) > 0 THEN
     PERFORM belay.name_queues(ARRAY(SELECT m ->> 'queue' FROM unnest(p_more) m WHERE m ->> 'queue' IS NOT NULL));
   END IF;
-  SELECT y.locks || ARRAY(SELECT m ->> 'lock' FROM unnest(p_more) m WHERE m ->> 'lock' IS NOT NULL), y.known
-  INTO locks, known FROM belay.all_locks_of(p_ids) y;
+  SELECT y.known INTO known FROM belay.all_locks_of(p_ids) y;
   IF cardinality(p_ids) > 1 THEN -- before any row, as take_queueing_locks() does
     PERFORM belay.lock_names(4995, ARRAY(SELECT j.queueing_lock FROM belay.jobs j WHERE j.id = ANY (p_ids))
                                    || ARRAY(SELECT m ->> 'queueing_lock' FROM unnest(p_more) m));
   END IF;
   PERFORM belay.hold_jobs(p_ids);
+  SELECT y.locks || ARRAY(SELECT m ->> 'lock' FROM unnest(p_more) m WHERE m ->> 'lock' IS NOT NULL) INTO locks
+  FROM belay.all_locks_of(p_ids) y; -- a retry may have changed one until now
   FOR x IN SELECT * FROM unnest(p_ids, p_actor, p_if_match, p_more) WITH ORDINALITY y (id, actor, if_match, more, n)
            ORDER BY y.id, y.n LOOP
     SELECT x.n, 'job-not-found' INTO ord, result, existing_id, status, etag, job, queue, scheduled;
@@ -560,7 +583,7 @@ END $$;
 -- Public: cancel in the caller's own transaction, with the rights of the schema's owner. docs/sql.md is its page.
 CREATE FUNCTION belay.cancel(job_id bigint, abort boolean DEFAULT false, delete boolean DEFAULT false,
                              reason text DEFAULT NULL, actor text DEFAULT NULL, grace_seconds int DEFAULT NULL,
-                             retry text DEFAULT 'none')
+                             retry text DEFAULT 'none', undo_seconds int DEFAULT NULL)
 RETURNS json LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   a belay.answer;
@@ -569,7 +592,9 @@ DECLARE
     WHEN length(actor) > 255 THEN 'actor must have at most 255 characters'
     WHEN grace_seconds NOT BETWEEN 0 AND 3600 THEN 'grace_seconds must be from 0 to 3600'
     WHEN retry NOT IN ('none', 'requeue') THEN 'retry must be none or requeue'
-    WHEN retry = 'requeue' AND (abort IS NOT TRUE OR delete) THEN 'retry => requeue needs abort, and no delete' END;
+    WHEN retry = 'requeue' AND (abort IS NOT TRUE OR delete) THEN 'retry => requeue needs abort, and no delete'
+    WHEN undo_seconds NOT BETWEEN 1 AND 86400 THEN 'undo_seconds must be from 1 to 86400'
+    WHEN undo_seconds IS NOT NULL AND (retry = 'requeue' OR delete) THEN 'undo_seconds does not go with requeue or delete' END;
 BEGIN
   IF problem IS NOT NULL THEN
     RAISE EXCEPTION '%', problem USING ERRCODE = 'invalid_parameter_value';
@@ -577,7 +602,8 @@ BEGIN
   SELECT * INTO a FROM belay.cancel_jobs(
     ARRAY[job_id], ARRAY[coalesce(abort, false)], ARRAY[coalesce(delete, false)], ARRAY[reason], ARRAY[actor],
     ARRAY['user'::text], ARRAY[grace_seconds], ARRAY[NULL::text], ARRAY[NULL::int], ARRAY[NULL::text],
-    ARRAY[CASE WHEN retry = 'requeue' THEN json '{"retry":"requeue"}' END]);
+    ARRAY[CASE WHEN retry = 'requeue' THEN json '{"retry":"requeue"}'
+               WHEN undo_seconds IS NOT NULL THEN json_build_object('undo_seconds', undo_seconds) END]);
   RETURN concat('{"result":"', a.result, '","job":', coalesce(a.job, 'null'), ',"cancellation":',
                 coalesce(a.cancellation, 'null'), '}')::json;
 END $$;

@@ -11,23 +11,33 @@ LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   ids bigint[];
+  ats timestamptz[];
+  stale int[]; -- an attempt that there is not, of those that another job has replaced meanwhile
   n int;
 BEGIN
   WITH d AS (DELETE FROM belay.deadlines WHERE ctid = ANY (ARRAY(
                SELECT x.ctid FROM belay.deadlines x WHERE x.at <= now() ORDER BY x.at, x.id
                LIMIT p_limit FOR UPDATE SKIP LOCKED)) RETURNING id, at)
-  SELECT array_agg(d.id ORDER BY d.id) INTO ids
+  SELECT array_agg(d.id ORDER BY d.id), array_agg(d.at ORDER BY d.id) INTO ids, ats
   FROM d CROSS JOIN LATERAL (SELECT j.deadline FROM belay.jobs j WHERE j.id = d.id OFFSET 0) j
   WHERE j.deadline = d.at
     AND NOT EXISTS (SELECT FROM (SELECT e.id FROM belay.ends e WHERE e.id = d.id OFFSET 0) e);
   n := cardinality(ids);
   IF n > 0 THEN
+    stale := array_fill(NULL::int, ARRAY[n]);
+    IF EXISTS (SELECT FROM unnest(ids) u (id) CROSS JOIN LATERAL (SELECT j.queueing_lock FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j
+               WHERE j.queueing_lock IS NOT NULL) THEN
+      PERFORM belay.hold_jobs(ids);
+      stale := ARRAY(SELECT CASE WHEN j.deadline = u.at THEN NULL ELSE -1 END FROM unnest(ids, ats) WITH ORDINALITY u (id, at, ord)
+                     LEFT JOIN LATERAL (SELECT j.deadline FROM belay.jobs j WHERE j.id = u.id OFFSET 0) j ON true ORDER BY u.ord);
+    END IF;
     RETURN QUERY
     SELECT ids[a.ord], a.result, NULL::bigint
     FROM belay.cancel_jobs(ids, array_fill(true, ARRAY[n]), array_fill(false, ARRAY[n]), array_fill(NULL::text, ARRAY[n]),
                            array_fill(NULL::text, ARRAY[n]), array_fill('deadline'::text, ARRAY[n]),
                            array_fill(NULL::int, ARRAY[n]), array_fill(NULL::text, ARRAY[n]),
-                           array_fill(NULL::int, ARRAY[n]), array_fill(NULL::text, ARRAY[n])) a;
+                           stale, array_fill(NULL::text, ARRAY[n])) a
+    WHERE a.result <> 'precondition-failed';
   END IF;
   RETURN QUERY SELECT NULL::bigint, NULL::text,
                       (SELECT greatest(0, ceil(extract(epoch FROM x.at - clock_timestamp()) * 1000))::bigint

@@ -3,6 +3,7 @@
 -- before one that stops less), its word in the document's enum, and a line in docs/explain.md.
 
 ALTER TABLE belay.workers ADD queues text[]; -- those that it takes jobs from: names and patterns; null: all
+ALTER TABLE belay.workers ADD limits json;   -- how many it runs at a time: {"queue_concurrency": {"mail": 2}, "task_concurrency": {}}
 
 -- reason: the word; why: the first half of the sentence; since: when that began; what, at: what comes next and when, null
 -- when nobody knows; facts: the reason's own fields.
@@ -106,7 +107,9 @@ DECLARE
     SELECT FROM belay.ready r WHERE r.queue_id = j.queue_id AND r.priority = j.priority AND r.id = j.id);
   x belay.explanation;
 BEGIN
-  IF gate = 0 THEN
+  IF belay.is_undoable(j.options) THEN
+    RETURN belay.explain_pending(j, 'it is cancelled');
+  ELSIF gate = 0 THEN
     RETURN belay.explain_held(j);
   ELSIF gate IS NOT NULL OR is_ready THEN
     x := belay.explain_gate(j);
@@ -185,6 +188,8 @@ BEGIN
                                  CASE WHEN c.job_id IS NOT NULL THEN belay.cancellation_text(c)::json END);
   ELSIF c.job_id IS NOT NULL THEN
     x := belay.explain_abort(l, c, w.name, p_node, task);
+  ELSIF belay.is_undoable(j.options) THEN
+    x := belay.explain_pending(j, 'it is asked to stop');
   ELSE
     x.reason := 'running';
     x.since := l.at;
@@ -261,7 +266,7 @@ BEGIN
   END IF;
   RETURN NEXT json_build_object(
     'job_id', p_id, 'status', status, 'reason', x.reason,
-    'sentence', concat(CASE WHEN status = 'todo' THEN 'It has not started: ' WHEN status = 'doing' AND x.reason <> 'running'
+    'sentence', concat(CASE WHEN status = 'todo' THEN 'It has not started: ' WHEN status = 'doing' AND x.reason NOT IN ('running', 'cancel_pending')
                                  THEN 'It has not stopped: ' WHEN status = 'doing' THEN 'It runs: ' ELSE 'It has ended: ' END,
                        x.why, '; next: ', x.what,
                        CASE WHEN x.at > clock_timestamp() THEN ' in ' || belay.span_text(x.at - clock_timestamp())

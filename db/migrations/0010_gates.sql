@@ -25,7 +25,8 @@ CREATE TABLE belay.gates (
 ) WITH (fillfactor = 50);
 CREATE UNIQUE INDEX gates_ref ON belay.gates (kind, ref);
 
--- Todo, like ready, scheduled and blocked. gate_id 0: held by hand. Such a job has no turn of its lock; every other has.
+-- Todo, like ready, scheduled and blocked. gate_id 0: held by hand; -1: to be cancelled soon. Such a job has no turn of its lock;
+-- every other has.
 CREATE TABLE belay.parked (gate_id int NOT NULL, priority int NOT NULL, id bigint NOT NULL, queue_id int NOT NULL)
   WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 CREATE UNIQUE INDEX parked_line ON belay.parked (gate_id, priority DESC, id);
@@ -433,14 +434,16 @@ DECLARE
   known bigint[];
   held bigint[] := '{}';
 BEGIN
-  SELECT y.locks, y.ids, y.known INTO locks, holders, known FROM belay.all_locks_of(p_ids) y;
+  SELECT y.known INTO known FROM belay.all_locks_of(p_ids) y;
   PERFORM belay.hold_jobs(p_ids);
+  SELECT y.locks, y.ids INTO locks, holders FROM belay.all_locks_of(p_ids) y; -- a retry may have changed one until now
   FOR x IN SELECT * FROM unnest(p_ids, p_actor, p_reason, p_until) WITH ORDINALITY y (id, actor, reason, until, n)
            ORDER BY y.id, y.n LOOP
     ord := x.n; result := 'job-not-found'; etag := NULL; job := NULL;
     IF x.id = ANY (known) THEN
-      SELECT CASE p.status WHEN 'todo' THEN 'held' WHEN 'doing' THEN 'job-running' ELSE 'job-finished' END INTO result
-      FROM belay.place_of(x.id) p WHERE p.status IS NOT NULL;
+      result := (SELECT CASE p.status WHEN 'todo' THEN 'held' WHEN 'doing' THEN 'job-running' ELSE 'job-finished' END
+                 FROM belay.place_of(x.id) p WHERE p.status IS NOT NULL);
+      result := coalesce(result, 'job-not-found'); -- deleted while this waited for it
     END IF;
     IF result = 'held' THEN
       SELECT * INTO j FROM belay.jobs WHERE id = x.id;
@@ -508,11 +511,11 @@ BEGIN
   n := 0;
   DELETE FROM belay.holds WHERE ctid = ANY (ARRAY( -- cancelled, released or held anew meanwhile
     SELECT h.ctid FROM belay.holds h WHERE h.until <= now()
-      AND NOT EXISTS (SELECT FROM belay.parked p JOIN belay.jobs j ON j.id = p.id
-                      WHERE p.id = h.id AND p.gate_id = 0 AND j.options -> 'hold' ->> 'until' = belay.time_text(h.until))
+      AND NOT EXISTS (SELECT FROM belay.jobs j WHERE j.id = h.id AND j.options -> 'hold' ->> 'until' = belay.time_text(h.until))
     ORDER BY h.until, h.id LIMIT p_limit FOR UPDATE SKIP LOCKED));
-  ids := ARRAY(SELECT h.id FROM belay.holds h JOIN belay.parked p ON p.id = h.id AND p.gate_id = 0
-               WHERE h.until <= now() ORDER BY h.until, h.id LIMIT p_limit FOR UPDATE SKIP LOCKED);
+  ids := ARRAY(SELECT h.id FROM belay.holds h JOIN belay.parked p ON p.id = h.id JOIN belay.jobs j ON j.id = h.id
+               WHERE h.until <= now() AND j.options -> 'hold' ->> 'until' = belay.time_text(h.until)
+               ORDER BY h.until, h.id LIMIT p_limit FOR UPDATE OF h, p SKIP LOCKED);
   IF ids <> '{}' THEN
     DELETE FROM belay.holds h WHERE h.until <= now() AND h.id = ANY (ids);
     SELECT x.gone, x.locks INTO gone, locks FROM belay.let_go(ids, NULL) x;

@@ -195,22 +195,21 @@ BEGIN
   IF j.options -> 'hold' IS NOT NULL THEN -- who holds it by hand is not overruled
     n.options := (coalesce(n.options::jsonb, '{}') || jsonb_build_object('hold', j.options -> 'hold'))::json;
   END IF;
+  IF belay.is_undoable(j.options) THEN -- nor is who cancels it
+    n.options := (coalesce(n.options::jsonb, '{}') || jsonb_build_object('cancel_at', j.options -> 'cancel_at'))::json;
+  END IF;
   PERFORM belay.keep_schedule(j);
   place := belay.leave_place(j);
-  DELETE FROM belay.deadlines x WHERE x.at = j.deadline AND x.id = p_id;
   DELETE FROM belay.progress x WHERE x.job_id = p_id;
   UPDATE belay.jobs x
   SET queue_id = n.queue_id, task_id = n.task_id, priority = n.priority, attempts_base = x.attempts - x.uncounted,
       max_attempts = n.max_attempts, timeout_ms = n.timeout_ms, deadline = n.deadline, scheduled_at = n.scheduled_at,
       lock = n.lock, tags = n.tags, args = n.args, metadata = n.metadata, options = n.options
   WHERE x.id = p_id;
-  IF n.deadline IS NOT NULL THEN
+  IF n.deadline <> j.deadline OR j.deadline IS NULL AND n.deadline IS NOT NULL THEN -- the old one's row is dropped when it comes up
     INSERT INTO belay.deadlines (at, id) VALUES (n.deadline, p_id);
   END IF;
-  DELETE FROM belay.follows x WHERE x.job_id = p_id;
-  IF belay.has_consequences(n.options) THEN
-    INSERT INTO belay.follows (job_id) VALUES (p_id);
-  END IF;
+  PERFORM belay.mind_consequences(p_id, n.options);
   IF n.options -> 'hold' IS NOT NULL THEN
     INSERT INTO belay.parked (gate_id, priority, id, queue_id) VALUES (0, n.priority, p_id, n.queue_id);
   ELSIF place = 'waits' THEN
@@ -356,6 +355,23 @@ BEGIN
                         holders);
 END $$;
 
+-- One job of belay.enqueue() that has an on_conflict. The caller's transaction may be one that sees nothing new however often it
+-- looks; whoever began it has to begin it again.
+CREATE FUNCTION belay.enqueue_over(r belay.put_row) RETURNS belay.inserted LANGUAGE plpgsql AS $$
+DECLARE
+  d belay.put_done;
+BEGIN
+  PERFORM belay.name_queues(r.queue || belay.follow_names(ARRAY[r.options], 'queue')),
+          belay.name_tasks(r.task || belay.follow_names(ARRAY[r.options], 'task'));
+  FOR look IN 1 .. 3 LOOP
+    SELECT * INTO d FROM belay.put_over(ARRAY[r]);
+    IF d.result <> 'again' THEN
+      RETURN ROW(d.ord, d.id, d.result, d.existing_id, d.scheduled, NULL::text, NULL::text, d.has_deadline)::belay.inserted;
+    END IF;
+  END LOOP;
+  RAISE EXCEPTION 'another transaction is at the queueing lock "%"', r.queueing_lock USING ERRCODE = 'serialization_failure';
+END $$;
+
 -- What a request is answered, of what became of its jobs.
 CREATE FUNCTION belay.put_answer_of(p_done belay.put_done[]) RETURNS belay.put_answer LANGUAGE plpgsql AS $$
 DECLARE
@@ -415,7 +431,8 @@ BEGIN
          WITH ORDINALITY x (g, task, queue, priority, args, max_attempts, tags, metadata, at, delay, lock, queueing_lock,
                             want, timeout_ms, deadline, deadline_ms, options, key, hash, ttl, on_conflict, ord));
   SELECT t.won, t.doomed INTO won, doomed FROM belay.take_keys(rows) t;
-  PERFORM belay.name_queues(p_queues), belay.name_tasks(p_tasks);
+  PERFORM belay.name_queues(p_queues || belay.follow_names(p_options, 'queue')),
+          belay.name_tasks(p_tasks || belay.follow_names(p_options, 'task'));
   ours := ARRAY(SELECT min(r.g) FROM unnest(rows) r WHERE r.key IS NULL OR r.key = ANY (won)
                 GROUP BY r.key, CASE WHEN r.key IS NULL THEN r.g END);
   done := ARRAY(SELECT d FROM belay.insert_cancelled(ARRAY(

@@ -11,6 +11,7 @@ CREATE TABLE belay.operations (
   reason text,
   actor text,
   grace_seconds int,
+  changes json,                             -- of a retry: p_more of belay.retry_one()
   until timestamptz,                        -- not null: a standing rule
   status text NOT NULL DEFAULT 'running',   -- running, done, cancelled
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -25,6 +26,8 @@ CREATE TABLE belay.operations (
   due_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   seen xid8,                                -- all transactions before it have ended, or are counted in
   older int NOT NULL DEFAULT 0,             -- those that may not see the rule, at the last pass
+  leases_to bigint NOT NULL DEFAULT 0,      -- what runs was looked at up to this lease
+  running bigint[] NOT NULL DEFAULT '{}',   -- jobs that ran then, and are in no count yet
   -- what came of it
   matched bigint NOT NULL DEFAULT 0,
   cancelled bigint NOT NULL DEFAULT 0,
@@ -44,6 +47,18 @@ CREATE TABLE belay.rules (operation_id bigint PRIMARY KEY, until timestamptz NOT
 CREATE TABLE belay.rule_hits (operation_id bigint NOT NULL, n bigint NOT NULL);
 CREATE INDEX rule_hits_operation ON belay.rule_hits (operation_id);
 
+-- What a retry changes, as it was asked for. A lock that is null there is taken away.
+CREATE FUNCTION belay.operation_changes(p_more json) RETURNS json LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE WHEN p_more IS NOT NULL THEN
+           (p_more::jsonb - 'scheduled_us' - 'delay_ms')
+           || CASE WHEN p_more -> 'delay_ms' IS NULL THEN '{}'
+                   ELSE jsonb_build_object('delay_seconds', (p_more ->> 'delay_ms')::numeric / 1000) END
+           || CASE WHEN p_more -> 'scheduled_us' IS NULL THEN '{}'
+                   ELSE jsonb_build_object('scheduled_at', belay.time_text(
+                     timestamptz '1970-01-01 00:00:00+00' + (p_more ->> 'scheduled_us')::bigint * interval '1 microsecond')) END
+         END::json
+$$;
+
 CREATE FUNCTION belay.operation_text(o belay.operations) RETURNS text LANGUAGE plpgsql STABLE AS $$
 DECLARE
   hits bigint := (SELECT coalesce(sum(h.n), 0) FROM belay.rule_hits h WHERE h.operation_id = o.id);
@@ -54,6 +69,7 @@ BEGIN
     ',"abort":', o.abort::text, ',"delete":', o.delete_requested::text,
     ',"reason":', coalesce(to_json(o.reason)::text, 'null'), ',"actor":', coalesce(to_json(o.actor)::text, 'null'),
     ',"grace_seconds":', coalesce(o.grace_seconds::text, 'null'),
+    ',"changes":', coalesce(belay.operation_changes(o.changes)::text, 'null'),
     ',"counts":{"matched":', o.matched + hits, ',"cancelled":', o.cancelled + hits, ',"aborting":', o.aborting,
     ',"retried":', o.retried, ',"deleted":', o.deleted, ',"already":', o.already, ',"finished":', o.finished,
     ',"failed":', o.failed, '},"progress":{"percent":',
@@ -190,7 +206,7 @@ BEGIN
         delete_requested = c.delete_requested OR o.delete_requested, requests = c.requests + 1, requeue = false,
         grace_seconds = least(c.grace_seconds, o.grace_seconds),
         force_at = least(c.force_at, clock_timestamp() + o.grace_seconds * interval '1 second')
-    FROM m WHERE m.asked AND c.job_id = m.id AND c.stopped_at IS NULL AND (o.passes = 0 OR c.cause = 'timeout')
+    FROM m WHERE c.job_id = m.id AND c.stopped_at IS NULL AND (o.passes = 0 OR c.cause = 'timeout')
     RETURNING c.worker_id),
   f AS (
     INSERT INTO belay.cancellations (job_id, n, attempt, worker_id, lease_id, cause, reason, actor, abort,
@@ -203,6 +219,7 @@ BEGIN
   n AS (SELECT pg_notify('belay_abort', y.worker_id::text)
         FROM (SELECT worker_id FROM a UNION SELECT worker_id FROM f) y)
   SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM f), (SELECT count(*) FROM n) INTO again, fresh;
+  o.running := belay.without(o.running, ids);
   o.matched := o.matched + again + fresh;
   o.aborting := o.aborting + again + fresh;
 END $$;
@@ -242,11 +259,60 @@ BEGIN
          count(*) FILTER (WHERE x.result = 'retried') AS retried,
          count(*) FILTER (WHERE x.result = 'job-not-finished') AS already INTO r
   FROM belay.retry_jobs(ids, array_fill(o.actor, ARRAY[cardinality(ids)]),
-                        array_fill(NULL::text, ARRAY[cardinality(ids)])) x;
+                        array_fill(NULL::text, ARRAY[cardinality(ids)]), array_fill(o.changes, ARRAY[cardinality(ids)])) x;
   o.matched := o.matched + r.matched;
   o.retried := o.retried + r.retried;
   o.already := o.already + r.already;
   o.failed := o.failed + r.matched - r.retried - r.already;
+END $$;
+
+-- -- what ends by itself meanwhile --------------------------------------------------------------------
+
+CREATE FUNCTION belay.without(p_ids bigint[], p_others bigint[]) RETURNS bigint[] LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  RETURN CASE WHEN p_ids = '{}' THEN p_ids ELSE ARRAY(SELECT unnest(p_ids) EXCEPT SELECT unnest(p_others)) END;
+END $$;
+
+-- Notes which jobs run that the filter means: all, when the request is made, and what was claimed since the last look. Whatever
+-- ends is first seen here, unless it starts and ends between two looks. Nothing to note where ended jobs are meant, too. A job
+-- that the operation itself has asked to stop is in its counts already; before the first step it has asked none.
+CREATE FUNCTION belay.see_running(INOUT o belay.operations) LANGUAGE plpgsql AS $$
+DECLARE
+  statuses text[] := belay.operation_statuses(o);
+  newest bigint := (SELECT max(l.id) FROM belay.leases l);
+  w record;
+  ids bigint[];
+BEGIN
+  IF newest > o.leases_to AND 'doing' = ANY (statuses) AND NOT statuses && '{succeeded,failed,cancelled,aborted}' THEN
+    w := belay.with_job(o, false);
+    EXECUTE format(
+      'SELECT array_agg(p.id) FROM (
+         SELECT u.id FROM belay.leases l, unnest(l.job_ids) u (id) WHERE l.id > %s AND l.id <= %s) p %s
+       WHERE NOT EXISTS (SELECT FROM belay.cancellations c
+                         WHERE %L AND c.job_id = p.id AND c.stopped_at IS NULL AND c.cause <> ''timeout'') %s',
+      o.leases_to, newest, w.joined, o.abort AND o.seen IS NOT NULL, w.conditions) INTO ids;
+    o.leases_to := newest;
+    o.running := o.running || belay.without(coalesce(ids, '{}'), o.running);
+  END IF;
+END $$;
+
+-- Which of the next p_n of them have ended; those that wait again are the walk's to find. One that ended as cancelled was todo
+-- again before.
+CREATE FUNCTION belay.count_ended(INOUT o belay.operations, p_n int) LANGUAGE plpgsql AS $$
+DECLARE
+  rest bigint[];
+  n bigint;
+BEGIN
+  IF o.running <> '{}' THEN
+    SELECT array_agg(u.id) FILTER (WHERE e.id IS NULL AND j.id IS NOT NULL),
+           count(*) FILTER (WHERE e.status <> 4 OR e.id IS NULL AND j.id IS NULL AND NOT o.delete_requested) INTO rest, n
+    FROM unnest(o.running[:p_n]) u (id)
+    LEFT JOIN LATERAL (SELECT x.id, x.status FROM belay.ends x WHERE x.id = u.id OFFSET 0) e ON true
+    LEFT JOIN LATERAL (SELECT x.id FROM belay.jobs x WHERE x.id = u.id OFFSET 0) j ON true;
+    o.running := o.running[p_n + 1:] || rest;
+    o.matched := o.matched + n;
+    o.finished := o.finished + n;
+  END IF;
 END $$;
 
 -- -- the steps of an operation -----------------------------------------------------------------------
@@ -274,8 +340,8 @@ BEGIN
 END $$;
 
 -- One look over all places, in one snapshot, in which each job stands in exactly one: a job that has moved past the walk is
--- found here, and walked to again. What runs and may not be asked to stop is counted in the same snapshot.
-CREATE FUNCTION belay.check_operation(o belay.operations, OUT is_left boolean, OUT running bigint) LANGUAGE plpgsql AS $$
+-- found here, and walked to again. What runs and was not asked to stop is seen in the same snapshot.
+CREATE FUNCTION belay.check_operation(o belay.operations, OUT is_left boolean, OUT running bigint[]) LANGUAGE plpgsql AS $$
 DECLARE
   p record := belay.with_job(o, true);
   l record := belay.with_job(o, false);
@@ -283,13 +349,13 @@ DECLARE
 BEGIN
   EXECUTE format(
     'SELECT %s AND EXISTS (SELECT FROM (%s) p %s WHERE true %s),
-            (SELECT count(*) FROM (SELECT u.id FROM belay.leases l, unnest(l.job_ids) u (id) WHERE %s) p %s WHERE NOT EXISTS (
+            ARRAY(SELECT p.id FROM (SELECT u.id FROM belay.leases l, unnest(l.job_ids) u (id) WHERE %s) p %s WHERE NOT EXISTS (
                SELECT FROM belay.cancellations c WHERE %s AND c.job_id = p.id AND c.stopped_at IS NULL AND c.cause <> ''timeout'')
              %s)',
     ('todo' = ANY (statuses))::text,
     (SELECT string_agg(format('SELECT id, queue_id FROM belay.%I', x), ' UNION ALL ') FROM unnest(belay.todo_places()) x),
     p.joined, p.conditions, ('doing' = ANY (statuses))::text, l.joined, o.abort::text, l.conditions) INTO is_left, running;
-  is_left := is_left OR o.abort AND running > 0;
+  is_left := is_left OR o.abort AND running <> '{}';
 END $$;
 
 -- All stages are walked over: once more, or done, or, for a rule, until its time is over.
@@ -297,7 +363,7 @@ CREATE FUNCTION belay.end_pass(INOUT o belay.operations) LANGUAGE plpgsql AS $$
 DECLARE
   stages text[] := belay.operation_stages(o);
   is_left boolean;
-  running bigint := 0;
+  running bigint[] := '{}';
 BEGIN
   o.passes := o.passes + 1;
   o.due_at := clock_timestamp();
@@ -319,9 +385,12 @@ BEGIN
   END IF;
   DELETE FROM belay.rules r WHERE r.operation_id = o.id;
   IF NOT o.abort THEN
-    o.matched := o.matched + running;
-    o.failed := o.failed + running;
+    o.matched := o.matched + cardinality(running);
+    o.failed := o.failed + cardinality(running);
+    o.running := belay.without(o.running, running);
   END IF;
+  o := belay.count_ended(o, cardinality(o.running));
+  o.running := '{}';
   o.status := 'done';
   o.finished_at := clock_timestamp();
 END $$;
@@ -396,8 +465,8 @@ BEGIN
   SELECT * INTO o FROM belay.operations y WHERE y.status = 'running' AND y.due_at <= clock_timestamp()
   ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED;
   IF NOT FOUND THEN
-    next_ms := (SELECT greatest(1, ceil(extract(epoch FROM min(y.due_at) - clock_timestamp()) * 1000))
-                FROM belay.operations y WHERE y.status = 'running');
+    next_ms := (SELECT ceil(extract(epoch FROM greatest(min(y.due_at) - clock_timestamp(), interval '1 ms')) * 1000)
+                FROM belay.operations y WHERE y.status = 'running' HAVING count(*) > 0);
     RETURN NEXT;
     RETURN;
   END IF;
@@ -411,12 +480,13 @@ BEGIN
     o.matched := o.matched + hits;
     o.cancelled := o.cancelled + hits;
   END IF;
-  x := belay.walk(o, p_n);
-  o := x.o;
+  x := belay.walk(belay.see_running(o), p_n);
+  o := belay.count_ended(x.o, 500);
   looked := x.looked;
   UPDATE belay.operations y
   SET status = o.status, finished_at = o.finished_at, stage = o.stage, at = o.at, passes = o.passes, walked = o.walked,
       blocks = o.blocks, due_at = greatest(o.due_at, clock_timestamp()), seen = o.seen, older = o.older,
+      leases_to = o.leases_to, running = o.running,
       matched = o.matched, cancelled = o.cancelled, aborting = o.aborting, retried = o.retried, deleted = o.deleted,
       already = o.already, finished = o.finished, failed = o.failed
   WHERE y.id = o.id;
@@ -433,7 +503,7 @@ END $$;
 
 -- An operation that is not in the table: what a request says.
 CREATE FUNCTION belay.operation_of(p_kind text, p_filter json, p_abort boolean, p_delete boolean, p_reason text, p_actor text,
-                                   p_grace int, p_until timestamptz) RETURNS belay.operations LANGUAGE plpgsql AS $$
+                                   p_grace int, p_until timestamptz, p_changes json DEFAULT NULL) RETURNS belay.operations LANGUAGE plpgsql AS $$
 DECLARE
   o belay.operations;
 BEGIN
@@ -445,6 +515,7 @@ BEGIN
   o.actor := p_actor;
   o.grace_seconds := p_grace;
   o.until := p_until;
+  o.changes := p_changes;
   o.up_to := CASE WHEN p_until IS NULL THEN (SELECT s.last_value FROM belay.job_id_seq s) END;
   RETURN o;
 END $$;
@@ -459,8 +530,14 @@ BEGIN
     PERFORM belay.name_queues(ARRAY[o.filter ->> 'queue']) WHERE o.filter ->> 'queue' IS NOT NULL;
     PERFORM belay.name_tasks(ARRAY[o.filter ->> 'task']) WHERE o.filter ->> 'task' IS NOT NULL;
   END IF;
-  INSERT INTO belay.operations AS y (kind, filter, abort, delete_requested, reason, actor, grace_seconds, until, up_to)
-  VALUES (o.kind, o.filter, o.abort, o.delete_requested, o.reason, o.actor, o.grace_seconds, o.until, o.up_to)
+  PERFORM belay.name_queues(ARRAY[o.changes ->> 'queue']) WHERE o.changes ->> 'queue' IS NOT NULL;
+  o.running := '{}';
+  o.leases_to := 0;
+  o := belay.see_running(o);
+  INSERT INTO belay.operations AS y (kind, filter, abort, delete_requested, reason, actor, grace_seconds, until, up_to, changes,
+                                     leases_to, running)
+  VALUES (o.kind, o.filter, o.abort, o.delete_requested, o.reason, o.actor, o.grace_seconds, o.until, o.up_to, o.changes,
+          o.leases_to, o.running)
   RETURNING * INTO o;
   IF o.until IS NOT NULL THEN
     INSERT INTO belay.rules (operation_id, until) VALUES (o.id, o.until);

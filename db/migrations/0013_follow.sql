@@ -7,7 +7,7 @@ CREATE TABLE belay.follows (job_id bigint PRIMARY KEY)
 CREATE FUNCTION belay.has_consequences(p_options json) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
   RETURN coalesce(p_options ->> 'delete_policy', 'never') <> 'never' OR p_options -> 'on_success' IS NOT NULL
-         OR p_options -> 'on_failure' IS NOT NULL OR p_options -> 'on_cancel' IS NOT NULL;
+         OR p_options -> 'on_failure' IS NOT NULL OR p_options -> 'on_cancel' IS NOT NULL OR belay.is_undoable(p_options);
 END $$;
 
 -- What is wrong with a job to follow, in words; null: nothing. Over HTTP the door checks it (new_job.c).
@@ -24,6 +24,18 @@ BEGIN
     WHEN p_next ->> 'priority' !~ '^-?[0-9]{1,9}$' THEN p_name || '.priority must be a whole number'
     WHEN p_next ->> 'max_attempts' !~ '^([1-9][0-9]{0,2}|1000)$' THEN p_name || '.max_attempts must be from 1 to 1000'
   END;
+END $$;
+
+-- The queues, or the tasks, of the jobs that may follow: whoever puts a job in names them with its own, because whoever ends it
+-- would wait, with leases in hand, for somebody who names the same.
+CREATE FUNCTION belay.follow_names(p_options json[], p_member text) RETURNS text[] LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  IF num_nonnulls(VARIADIC p_options) = 0 THEN
+    RETURN '{}';
+  END IF;
+  RETURN ARRAY(SELECT DISTINCT coalesce(f.next ->> p_member, 'default') FROM unnest(p_options) o
+               CROSS JOIN LATERAL (VALUES (o -> 'on_success'), (o -> 'on_failure'), (o -> 'on_cancel')) f (next)
+               WHERE f.next IS NOT NULL);
 END $$;
 
 -- The job that an ended one asked for: it has no locks, so that whoever ends jobs waits for nothing more here (D16).
@@ -65,6 +77,9 @@ BEGIN
            SELECT f.job_id, e.status, j.options FROM f
            CROSS JOIN LATERAL (SELECT j.options FROM belay.jobs j WHERE j.id = f.job_id OFFSET 0) j
            CROSS JOIN LATERAL (SELECT e.status FROM belay.ends e WHERE e.id = f.job_id OFFSET 0) e ORDER BY f.job_id LOOP
+    IF belay.is_undoable(x.options) THEN
+      PERFORM belay.close_pending(x.job_id, x.status);
+    END IF;
     PERFORM belay.tell_family(x.job_id, x.status);
     happened := CASE x.status WHEN 2 THEN 'success' WHEN 3 THEN 'failure' ELSE 'cancel' END;
     IF x.options -> ('on_' || happened) IS NOT NULL THEN

@@ -58,6 +58,28 @@ BEGIN
          || CASE WHEN p_run_at IS NULL THEN '{}' ELSE jsonb_build_object('scheduled_at', belay.time_text(p_run_at)) END;
 END $$;
 
+-- doing -> todo as requeue_one() has it, for an attempt that counts, with what its task wants to be different. Under another lock
+-- it has no turn. The caller has named the queue, and gives both locks their turns. Whoever takes the other queue is told.
+CREATE FUNCTION belay.requeue_changed(p_job belay.jobs, p_next json, p_run_at timestamptz, OUT scheduled boolean)
+LANGUAGE plpgsql AS $$
+DECLARE
+  j belay.jobs := belay.changed(p_job, p_next);
+BEGIN
+  PERFORM belay.keep_schedule(p_job);
+  UPDATE belay.jobs SET attempts = attempts + 1, scheduled_at = p_run_at, queue_id = j.queue_id, priority = j.priority,
+                        lock = j.lock WHERE id = j.id;
+  IF j.lock IS NOT DISTINCT FROM p_job.lock THEN
+    scheduled := belay.requeue_one(j, true, false, p_run_at);
+  ELSE
+    scheduled := p_run_at > clock_timestamp();
+    j.scheduled_at := CASE WHEN scheduled THEN p_run_at END;
+    PERFORM belay.put_todo(j);
+  END IF;
+  IF j.queue_id <> p_job.queue_id AND NOT scheduled THEN
+    PERFORM pg_notify('belay_ready', q.name) FROM belay.queues q WHERE q.id = j.queue_id;
+  END IF;
+END $$;
+
 -- Of the jobs that a worker says have ended: those that were asked to stop and to start again go back. Each counts as an attempt,
 -- whatever is left of max_attempts. One that has succeeded has succeeded. The caller holds the leases, and looks at the locks.
 CREATE FUNCTION belay.requeue_aborted(

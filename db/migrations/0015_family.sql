@@ -138,6 +138,13 @@ BEGIN
   END LOOP;
 END $$;
 
+-- Whether the end of a job, which is held, concerns others.
+CREATE FUNCTION belay.is_awaited(p_id bigint) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM belay.needs n WHERE n.parent_id = p_id)
+         OR EXISTS (SELECT FROM belay.children c WHERE c.parent_id = p_id AND c.cascades);
+END $$;
+
 -- -- ends -------------------------------------------------------------------------------------------------------------------
 
 -- A job has ended, as p_status in ends says: who has to be told of it is told soon.

@@ -1,5 +1,5 @@
 -- operation_create: a bulk request by filter, and a standing rule where until is not null.
--- The filter has been checked; {} means all jobs. grace_seconds null: what each task declares.
+-- The filter has been checked; {} means all jobs. grace_seconds null: what each task declares. changes: more of job_retry.
 -- $1 kind text
 -- $2 filter json
 -- $3 abort boolean
@@ -8,4 +8,5 @@
 -- $6 actor text
 -- $7 grace_seconds int
 -- $8 until timestamptz
-SELECT id, document FROM belay.create_operation(belay.operation_of($1, $2, $3, $4, $5, $6, $7, $8))
+-- $9 changes json
+SELECT id, document FROM belay.create_operation(belay.operation_of($1, $2, $3, $4, $5, $6, $7, $8, $9))

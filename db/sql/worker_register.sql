@@ -5,4 +5,5 @@
 -- $4 version text
 -- $5 concurrency int
 -- $6 queues text
-INSERT INTO belay.workers (name, host, pid, version, concurrency, queues) VALUES ($1, $2, $3, $4, $5, $6::text[]) RETURNING id
+-- $7 limits json
+INSERT INTO belay.workers (name, host, pid, version, concurrency, queues, limits) VALUES ($1, $2, $3, $4, $5, $6::text[], $7) RETURNING id

@@ -19,6 +19,7 @@ enum {
     LIMIT_MS = 30000,
     CONNECT_MS = 5000,
     RETRY_MS = 500,
+    KEY_MAX = 255,
     STATUS_OK = 200,
     STATUS_UNAVAILABLE = 503
 };
@@ -57,14 +58,27 @@ static size_t take_bytes(char *bytes, size_t size, size_t n, void *arg)
     return text->failed ? 0 : size * n;
 }
 
+bool client_is_key(const char *text)
+{
+    size_t len = 0;
+
+    while (text[len] > ' ' && text[len] <= '~')
+        len++;
+    return text[len] == '\0' && len >= 1 && len <= KEY_MAX;
+}
+
 /* Belay's own problem documents are application/problem+json. */
 static bool set_headers(const struct question *q, struct curl_slist **headers)
 {
-    char prefer[64];
+    char prefer[64], key[sizeof "Idempotency-Key: " + KEY_MAX];
 
     *headers = curl_slist_append(NULL, "Accept: application/json, application/*+json");
     if (*headers != NULL && q->body != NULL)
         *headers = curl_slist_append(*headers, "Content-Type: application/json");
+    if (*headers != NULL && q->key != NULL) {
+        snprintf(key, sizeof key, "Idempotency-Key: %s", q->key);
+        *headers = curl_slist_append(*headers, key);
+    }
     if (*headers != NULL && q->wait_seconds > 0) {
         snprintf(prefer, sizeof prefer, "Prefer: wait=%" PRId64, q->wait_seconds);
         *headers = curl_slist_append(*headers, prefer);
@@ -139,6 +153,9 @@ static void explain_no_answer(const struct call *call, const struct question *q,
         buf_adds(why,
                  "\nIs `belay serve` running there? --url or BELAY_URL says where it "
                  "is.");
+    else if (q->key != NULL)
+        buf_adds(why, "\nWhether it was done is not known; with the same key it can be "
+                      "repeated.");
     else if (strcmp(q->method, "GET") != 0)
         buf_adds(why, "\nWhether it was done is not known; `belay get` and `belay list` "
                       "tell.");

@@ -20,8 +20,9 @@
 struct question {
     const char *method, *path; /* path with its query */
     const char *body;          /* JSON, or NULL */
-    int64_t wait_seconds;      /* Prefer: wait; 0: none */
-    int64_t limit_ms;          /* deadline beside the wait; 0: half a minute */
+    const char *key;      /* Idempotency-Key, which client_is_key() has seen; or NULL */
+    int64_t wait_seconds; /* Prefer: wait; 0: none */
+    int64_t limit_ms;     /* deadline beside the wait; 0: half a minute */
 };
 
 struct answer {
@@ -30,6 +31,9 @@ struct answer {
     json_t *json;           /* NULL: none */
     int64_t waited_seconds; /* as the server granted it; 0: not at all */
 };
+
+/* Whether the text can be an idempotency key: visible ASCII, so no line of a head. */
+bool client_is_key(const char *text);
 
 #define ANSWER_INIT ((struct answer){.document = {.text = buf_empty}})
 void answer_release(struct answer *a);

@@ -7,7 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { ARGS_MAX_BYTES = 64 * 1024 * 1024, STATUS_CREATED = 201 };
+enum { ARGS_MAX_BYTES = 64 * 1024 * 1024 };
 
 static const struct verb_option options[] = {
     {"args", "JSON", "the args, an object; or the second word; - reads them from stdin",
@@ -30,6 +30,10 @@ static const struct verb_option options[] = {
      "lock"},
     {"queueing-lock", "NAME", "refuse it when one with this lock waits already",
      OPTION_TEXT, "queueing_lock"},
+    {"on-conflict", "MODE", "or then: ignore, replace, abort_replace; default reject",
+     OPTION_TEXT, "on_conflict"},
+    {"idempotency-key", "KEY", "a name of the request: given again, it is not done twice",
+     OPTION_TEXT, NULL},
     {"limit-key", "NAME", "jobs with the same key share its limits", OPTION_TEXT,
      "limit_key"},
     {"tag", "TEXT", "a tag; may be given more than once", OPTION_LIST, "tags"},
@@ -132,16 +136,20 @@ static int run(const struct call *call)
 {
     CLEANUP(answer_release) struct answer a = ANSWER_INIT;
     CLEANUP(buf_release) struct buf args = BUF_INIT, body = BUF_INIT, why = BUF_INIT;
-    struct question q = {.method = "POST", .path = "/jobs"};
-    int code = read_args(call, &args);
+    struct question q = {
+        .method = "POST", .path = "/jobs", .key = call_text(call, "idempotency-key")};
 
+    if (q.key != NULL && !client_is_key(q.key))
+        return usage_error(call, "a key has 1 to 255 visible ASCII characters");
+    int code = read_args(call, &args);
     if (code != 0)
         return code;
     write_body(call, &args, &body);
     q.body = body.text;
     if (!client_exchange(call, &q, &a, &why))
         return client_say_no_answer(call, &why);
-    if (a.status == STATUS_CREATED && call_int(call, "wait", 0) > 0)
+    bool is_in = a.status >= 200 && a.status < 300;
+    if (is_in && call_int(call, "wait", 0) > 0)
         return wait_for_end(call, a.json);
     code = client_report(call, &a);
     if (code == 0 && !call->json)
@@ -157,6 +165,7 @@ const struct verb verb_enqueue = {
     .examples = "  belay enqueue sleep '{\"seconds\":60}'\n"
                 "  belay enqueue sleep --args '{\"seconds\":1}' --wait 10\n"
                 "  belay enqueue report --queue nightly --at 2026-11-23T20:00:00Z\n"
+                "  belay enqueue charge --idempotency-key order-4711\n"
                 "  belay enqueue import - --tag csv --tag big < args.json\n",
     .least_words = 1,
     .most_words = 2,

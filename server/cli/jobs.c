@@ -27,6 +27,8 @@ static const struct verb_option retry_options[] = {
     {.name = NULL}};
 static const struct verb_option events_options[] = {
     {"after", "N", "only those after event N", OPTION_INT, "after"},
+    {"cursor", "CURSOR", "only those not told yet (next_cursor of --json)", OPTION_TEXT,
+     "cursor"},
     {"limit", "N", "at most so many; default 50", OPTION_INT, "limit"},
     {.name = NULL}};
 static const struct verb_option list_options[] = {
@@ -121,7 +123,10 @@ static int run_restore(const struct call *call)
     call_query(call, &rest);
     int code = client_ask_job(call, rest.text, &(struct question){.method = "POST"}, &a);
     if (code == 0 && !call->json)
-        printf("job %s: not cancelled any more; it waits to start\n", call->words[0]);
+        printf("job %s: not cancelled any more; it %s\n", call->words[0],
+               strcmp(json_text(json_object_get(a.json, "job"), "status"), "todo") == 0
+                   ? "waits to start"
+                   : "goes on");
     return code;
 }
 
@@ -303,7 +308,7 @@ const struct verb verb_explain = {
 
 const struct verb verb_events = {
     .name = "events",
-    .synopsis = "ID [--after N] [--limit N]",
+    .synopsis = "ID [--after N] [--cursor CURSOR] [--limit N]",
     .summary = "show what happened to a job, also when it has been removed",
     .options = events_options,
     .examples = "  belay events 33\n"

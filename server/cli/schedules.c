@@ -95,9 +95,6 @@ static void write_body(const struct call *call, struct buf *body)
 /* The options are those of put: with another action they would be lost in silence. */
 static int check(const struct call *call, const struct action *action)
 {
-    if (action == NULL)
-        return usage_error(call, "%s is not known; put, get, delete, pause, resume, run",
-                           call->words[0]);
     if (call->n_words != action->words)
         return usage_error(call, "it is: belay schedule %s NAME%s", action->name,
                            action->words == PUT_WORDS ? " CRON TASK" : "");
@@ -124,8 +121,11 @@ static int run_schedule(const struct call *call)
     CLEANUP(answer_release) struct answer a = ANSWER_INIT;
     CLEANUP(buf_release) struct buf path = BUF_INIT, body = BUF_INIT;
     const struct action *action = find_action(call->words[0]);
-    int code = check(call, action);
 
+    if (action == NULL)
+        return usage_error(call, "%s is not known; put, get, delete, pause, resume, run",
+                           call->words[0]);
+    int code = check(call, action);
     if (code != 0)
         return code;
     buf_adds(&path, "/schedules/");

@@ -42,143 +42,7 @@ static const char *const flags[] = {
 #undef SETTING
     "--config", NULL};
 
-/* -- one value ----------------------------------------------------------------------- */
-
-/* The words stand in the help of the row, so that what is shown is what is checked. */
-const char *config_words(const struct setting *s)
-{
-    static const char *const closed[] = {"log_format", "log_level"};
-
-    for (size_t i = 0; i < sizeof closed / sizeof *closed; i++) {
-        if (strcmp(s->key, closed[i]) == 0)
-            return s->help;
-    }
-    return NULL;
-}
-
-/* True when `text` is one of "a, b or c". */
-static bool is_word_of(const char *text, const char *words)
-{
-    size_t len = strlen(text);
-
-    while (*words != '\0') {
-        size_t n = strcspn(words, ", ");
-        if (n == len && strncmp(words, text, n) == 0 && strcmp(text, "or") != 0)
-            return true;
-        words += n + strspn(words + n, ", ");
-    }
-    return false;
-}
-
-/* YAML 1.1 has these words; 1 and 0 are what people put into variables. */
-static bool parse_bool(const char *text, bool *out)
-{
-    static const char *const yes[] = {"true", "yes", "on", "1"};
-    static const char *const no[] = {"false", "no", "off", "0"};
-
-    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++) {
-        bool is_yes = strcmp(text, yes[i]) == 0;
-        if (is_yes || strcmp(text, no[i]) == 0) {
-            *out = is_yes;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* strtoll() alone would take " 1" and "+1". */
-static bool parse_int(const char *text, int64_t *out)
-{
-    char *end;
-
-    errno = 0;
-    *out = strtoll(text, &end, 10);
-    return *end == '\0' && strchr("-0123456789", text[0]) != NULL && text[0] != '\0' &&
-           errno == 0;
-}
-
-static enum err set_int(struct config *c, const struct setting *s, const char *text,
-                        const char *where, struct buf *why)
-{
-    int64_t value;
-
-    if (!parse_int(text, &value) || value < s->least || value > s->most) {
-        buf_addf(why,
-                 "%s: %s is not right; it should be a whole number from %" PRId64
-                 " to %" PRId64,
-                 where, text[0] != '\0' ? text : "nothing", s->least, s->most);
-        return ERR_CONFIG;
-    }
-    *(config_INT *)((char *)c + s->offset) = value;
-    return ERR_OK;
-}
-
-/* A number and its unit, 7d, a hundred years at most; 0: for ever. */
-static bool parse_age(const char *text, int64_t *out)
-{
-    static const char units[] = "smhd";
-    static const int64_t seconds[] = {1, 60, 3600, 86400};
-    size_t digits = strspn(text, "0123456789");
-    const char *unit = text[digits] != '\0' ? strchr(units, text[digits]) : NULL;
-
-    *out = strtoll(text, NULL, 10);
-    if (digits == 0 || digits > 10 || unit == NULL || text[digits + 1] != '\0')
-        return strcmp(text, "0") == 0;
-    *out *= seconds[unit - units];
-    return *out > 0 && *out <= 36500 * seconds[3];
-}
-
-static enum err set_age(struct config *c, const struct setting *s, const char *text,
-                        const char *where, struct buf *why)
-{
-    if (parse_age(text, (config_AGE *)((char *)c + s->offset)))
-        return ERR_OK;
-    buf_addf(why, "%s: %s is not right; it should be as 90d, 12h, 30m or 45s, or 0",
-             where, text[0] != '\0' ? text : "nothing");
-    return ERR_CONFIG;
-}
-
-static enum err set_bool(struct config *c, const struct setting *s, const char *text,
-                         const char *where, struct buf *why)
-{
-    if (parse_bool(text, (config_BOOL *)((char *)c + s->offset)))
-        return ERR_OK;
-    buf_addf(why, "%s: %s is not right; it should be true or false", where,
-             text[0] != '\0' ? text : "nothing");
-    return ERR_CONFIG;
-}
-
-/* The value of a secret is never in the words: only closed lists can be wrong. */
-static enum err set_text(struct config *c, const struct setting *s, const char *text,
-                         const char *where, struct buf *why)
-{
-    const char *words = config_words(s);
-    char **at = (char **)((char *)c + s->offset), *copy;
-
-    if (words != NULL && !is_word_of(text, words)) {
-        buf_addf(why, "%s: %s is not right; it should be %s", where,
-                 text[0] != '\0' ? text : "nothing", words);
-        return ERR_CONFIG;
-    }
-    copy = strdup(text);
-    if (copy == NULL)
-        return ERR_NO_MEMORY;
-    free(*at);
-    *at = copy;
-    return ERR_OK;
-}
-
-enum err config_set(struct config *c, const struct setting *s, const char *text,
-                    const char *where, struct buf *why)
-{
-    if (s->type == SETTING_INT)
-        return set_int(c, s, text, where, why);
-    if (s->type == SETTING_AGE)
-        return set_age(c, s, text, where, why);
-    if (s->type == SETTING_BOOL)
-        return set_bool(c, s, text, where, why);
-    return set_text(c, s, text, where, why);
-}
+/* -- defaults ------------------------------------------------------------------------ */
 
 /* Through the same checks: a default that is out of its range is found by any start. */
 static enum err set_defaults(struct config *c, struct buf *why)
@@ -399,7 +263,7 @@ static enum err take_setting(struct config *c, const struct flag *f, const char 
 
     if (f->setting == NULL)
         return ERR_OK;
-    if (f->again && f->setting->type == SETTING_LIST)
+    if (f->again && setting_is_list(f->setting))
         return add_to_list(c, f, value, why);
     snprintf(where, sizeof where, "--%s", f->name);
     enum err e = config_set(c, f->setting, value, where, why);

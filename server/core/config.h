@@ -20,6 +20,7 @@ typedef int64_t config_AGE; /* seconds; 0: for ever */
 typedef bool config_BOOL;
 typedef char *config_TEXT;
 typedef char *config_LIST; /* "a,b" */
+typedef char *config_MAP;  /* "a=1,b=2" */
 typedef char *config_SECRET;
 
 struct config {
@@ -32,7 +33,7 @@ struct config {
 
 /* Reads the settings. argv[0] is the verb and is skipped; flags are --flag VALUE,
  * --flag=VALUE, --flag and --no-flag for BOOL, and --config FILE; the last one holds, but
- * those of a LIST add up. What is wrong is said
+ * those of a LIST or MAP add up. What is wrong is said
  * in `why` (what, where, what would be right), and the error is ERR_USAGE for a flag and
  * ERR_CONFIG for the rest. Release with config_release(), also after an error. */
 enum err config_load(struct config *c, int argc, char **argv, struct buf *why) MUST_CHECK;

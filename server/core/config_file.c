@@ -56,6 +56,21 @@ static bool is_null(const yaml_node_t *node)
             strcmp(text_of(node), "null") == 0);
 }
 
+/* A mapping as "a=1,b=2". */
+static bool map_text(yaml_document_t *doc, const yaml_node_t *value, struct buf *out)
+{
+    const yaml_node_pair_t *p = value->data.mapping.pairs.start;
+
+    for (; p < value->data.mapping.pairs.top; p++) {
+        const yaml_node_t *name = yaml_document_get_node(doc, p->key);
+        const yaml_node_t *number = yaml_document_get_node(doc, p->value);
+        if (name->type != YAML_SCALAR_NODE || number->type != YAML_SCALAR_NODE)
+            return false;
+        buf_addf(out, "%s%s=%s", out->len > 0 ? "," : "", text_of(name), text_of(number));
+    }
+    return true;
+}
+
 /* The value as one text; a list, where a TEXT is wanted, as "a,b". */
 static bool value_text(yaml_document_t *doc, const struct setting *s,
                        const yaml_node_t *value, struct buf *out)
@@ -64,8 +79,10 @@ static bool value_text(yaml_document_t *doc, const struct setting *s,
         buf_add(out, text_of(value), value->data.scalar.length);
         return strlen(text_of(value)) == value->data.scalar.length;
     }
+    if (value->type == YAML_MAPPING_NODE && s->type == SETTING_MAP)
+        return map_text(doc, value, out);
     if (value->type != YAML_SEQUENCE_NODE ||
-        (s->type != SETTING_TEXT && s->type != SETTING_LIST))
+        (s->type != SETTING_TEXT && !setting_is_list(s)))
         return false;
     for (const yaml_node_item_t *item = value->data.sequence.items.start;
          item < value->data.sequence.items.top; item++) {

@@ -49,7 +49,8 @@ static const char *value_name(const struct setting *s)
 {
     static const char *const names[] = {
         [SETTING_INT] = " N",     [SETTING_AGE] = " AGE",   [SETTING_BOOL] = "",
-        [SETTING_TEXT] = " TEXT", [SETTING_LIST] = " FILE", [SETTING_SECRET] = " URL"};
+        [SETTING_TEXT] = " TEXT", [SETTING_LIST] = " FILE", [SETTING_MAP] = " NAME=N",
+        [SETTING_SECRET] = " URL"};
 
     return names[s->type];
 }
@@ -114,6 +115,8 @@ static void print_range(const struct setting *s, FILE *out)
         fputs("as 90d, 12h, 30m, 45s; 0: for ever", out);
     else if (s->type == SETTING_BOOL)
         fputs("true or false", out);
+    else if (s->type == SETTING_MAP)
+        fprintf(out, "name=N, N from %" PRId64 " to %" PRId64, s->least, s->most);
     else
         fputs(words != NULL ? words : "text", out);
 }

@@ -1,7 +1,8 @@
 /* config_table: the rows of config.def as data, and how a value gets into one.
  *
- * Private to config*.c: config.c merges the four sources, config_file.c reads
- * belay.yaml, config_print.c writes. One thread, before all others start. */
+ * Private to config*.c: config.c merges the four sources, config_value.c reads one value,
+ * config_file.c belay.yaml, config_print.c writes. One thread, before all others start.
+ */
 #ifndef BELAY_CORE_CONFIG_TABLE_H
 #define BELAY_CORE_CONFIG_TABLE_H
 
@@ -15,6 +16,7 @@ enum setting_type {
     SETTING_BOOL,
     SETTING_TEXT,
     SETTING_LIST,
+    SETTING_MAP,
     SETTING_SECRET
 };
 
@@ -22,9 +24,15 @@ struct setting {
     enum setting_type type;
     size_t offset; /* in struct config */
     const char *flag, *env, *key, *fallback;
-    int64_t least, most; /* of an INT */
+    int64_t least, most; /* of an INT, of the numbers of a MAP */
     const char *help;
 };
+
+/* Whether its flag may be repeated. */
+static inline bool setting_is_list(const struct setting *s)
+{
+    return s->type == SETTING_LIST || s->type == SETTING_MAP;
+}
 
 extern const struct setting config_settings[]; /* ends with a flag of NULL */
 

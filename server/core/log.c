@@ -8,7 +8,10 @@
 #include "server/core/cleanup.h"
 #include "server/core/clock.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -19,6 +22,7 @@
 enum {
     LINE_MAX_BYTES = 4096,
     BATCH_BYTES = 4096, /* PIPE_BUF: a pipe does not mix what was written in one piece */
+    STUCK_MS = 100,     /* how long a reader that does not read holds up a thread */
     QUOTED_BYTES = 520,
     QUOTED_RING = 4
 };
@@ -110,10 +114,68 @@ static void add_line(struct buf *line, enum log_level level, const char *event,
     buf_addc(line, '\n');
 }
 
+/* One thread writes at a time: between its look and its write nobody else of this process
+ * takes the room that it saw. */
+static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t untold_lines; /* lost, and not told of yet */
+static bool cut;              /* the last thing written was a part of a line */
+
+/* No more than a pipe has room for whenever it says that it has any. The first that finds
+ * it stuck waits a little; until it is read again nobody else does. */
+static ssize_t write_piece(const char *text, size_t len)
+{
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    int ready;
+
+    do
+        ready = poll(&out, 1, untold_lines > 0 ? 0 : STUCK_MS);
+    while (ready < 0 && errno == EINTR);
+    return ready > 0 ? write(STDERR_FILENO, text, len < BATCH_BYTES ? len : BATCH_BYTES)
+                     : -1;
+}
+
+/* How much was written. */
+static size_t write_all(const char *text, size_t len)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        ssize_t n = write_piece(text + done, len - done);
+        if (n <= 0)
+            break;
+        done += (size_t)n;
+        cut = text[done - 1] != '\n';
+    }
+    return done;
+}
+
+static bool tell_of_lost(void)
+{
+    CLEANUP(buf_release) struct buf line = BUF_INIT;
+    char pairs[40];
+
+    snprintf(pairs, sizeof pairs, "lines=%" PRIu64, untold_lines);
+    if (cut)
+        buf_addc(&line, '\n');
+    add_line(&line, LOG_WARN, "log_lost", pairs);
+    if (line.failed || write_all(line.text, line.len) < line.len)
+        return false;
+    untold_lines = 0;
+    return true;
+}
+
 static void write_out(const char *text, size_t len)
 {
-    if (len > 0 && write(STDERR_FILENO, text, len) < 0)
-        return; /* nobody is left to tell */
+    size_t done = 0;
+
+    if (len == 0)
+        return;
+    pthread_mutex_lock(&writing);
+    if (untold_lines == 0 || tell_of_lost())
+        done = write_all(text, len);
+    for (; done < len; done++)
+        untold_lines += text[done] == '\n';
+    pthread_mutex_unlock(&writing);
 }
 
 void log_flush(void)

@@ -7,6 +7,9 @@
  * are; a value with spaces is quoted by the caller with log_quoted(). Never args, results
  * or tokens.
  *
+ * What cannot be written (a full disk, a pipe that nobody reads) is dropped, and the next
+ * line that can be comes after a warning, log_lost, of how many were.
+ *
  * Threads: any; a line is one write(), or part of one (log_batch()). The format and the
  * level are set once, before threads start. Logged once, at an edge: http.c for a
  * request, runner.c for a job, main.c for the process; nothing below logs above debug. */

@@ -7,6 +7,7 @@
 #include "server/core/cleanup.h"
 #include "server/core/clock.h"
 #include "server/core/log.h"
+#include "server/http/json.h"
 #include "server/http/private.h"
 
 #include <inttypes.h>
@@ -102,7 +103,8 @@ void request_free(struct request *req)
 {
     for (struct arena_block *b = req->blocks, *next; b != NULL; b = next) {
         next = b->next;
-        free(b);
+        if (!spare_give_back(&req->http->spare, b))
+            free(b);
     }
     req_timer_stop(req);
     buf_release(&req->body);
@@ -293,6 +295,35 @@ static void answer_options(struct request *req)
     req_reply(req, 204, NULL, "", 0);
 }
 
+static bool says_nothing(const struct buf *body)
+{
+    struct json_error error;
+    struct json_member m;
+    enum json_type type;
+
+    if (body->len == 0)
+        return true;
+    if (json_check(body->text, body->len, &type, &error) != ERR_OK || type != JSON_OBJECT)
+        return false;
+    struct json_cursor c = json_members(body->text, body->len);
+    return !json_next(&c, &m);
+}
+
+/* An option in a body that nobody reads would be passed over, as an unknown parameter in
+ * the query would be. To GET a body means nothing, whatever it says. */
+static enum err check_body(struct request *req)
+{
+    const struct route *route = req->match.route;
+
+    if (route->body_is_required && req->body.len == 0)
+        return req_fail(req, ERR_BAD_REQUEST, "a JSON body is needed");
+    if (route->takes_body || strcmp(route->method, "GET") == 0 ||
+        says_nothing(&req->body))
+        return ERR_OK;
+    return req_fail(req, ERR_BAD_REQUEST, "%s takes no body%s", route->operation_id,
+                    route->query[0] != NULL ? "; its options are query parameters" : "");
+}
+
 /* The body is whole. From here to the answer the connection has no deadline of its own:
  * what a handler waits for has one. */
 static void dispatch(struct request *req)
@@ -306,13 +337,11 @@ static void dispatch(struct request *req)
     else if (req->body_too_large)
         e = req_fail(req, ERR_BODY_TOO_LARGE, "at most %zu bytes are taken",
                      req->body_max);
-    else if (req->body.failed)
+    else if (req->body.failed || spare_is_short(&req->http->spare))
         e = ERR_NO_MEMORY;
     else if (req->match.route == NULL)
         answer_options(req);
-    else if (req->match.route->body_is_required && req->body.len == 0)
-        e = req_fail(req, ERR_BAD_REQUEST, "a JSON body is needed");
-    else
+    else if ((e = check_body(req)) == ERR_OK)
         e = req->match.route->function(req);
     if (e != ERR_OK && !req->answered)
         req_error(req, e);

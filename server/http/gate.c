@@ -30,7 +30,9 @@ static int hex_digit(char c)
                                   : -1;
 }
 
-static const char *bad_escape(const char *at)
+/* An escaped slash would end a part of the path for one reader and not for another; a
+ * query has no parts. */
+static const char *bad_escape(const char *at, bool in_path)
 {
     int high = hex_digit(at[1]), low = high >= 0 ? hex_digit(at[2]) : -1;
     int byte = high * 16 + low;
@@ -39,15 +41,17 @@ static const char *bad_escape(const char *at)
         return "a % that is not followed by two hex digits";
     if (byte < 0x20 || byte == 0x7f)
         return "an escaped control character";
-    return byte == '/' ? "an escaped slash" : NULL;
+    return in_path && byte == '/' ? "an escaped slash in its path" : NULL;
 }
 
 bool gate_target_is_good(const char *target, const char **out_why)
 {
+    const char *query = target + strcspn(target, "?");
+
     *out_why = NULL;
     for (const char *c = target; *c != '\0' && *out_why == NULL; c++) {
         if (*c == '%')
-            *out_why = bad_escape(c);
+            *out_why = bad_escape(c, c < query);
         else if ((unsigned char)*c <= 0x20 || (unsigned char)*c >= 0x7f || *c == '#')
             *out_why = "a byte that has to be escaped";
     }

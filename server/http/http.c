@@ -347,6 +347,7 @@ static enum err start_loop(struct http *http)
 
     if (info == NULL || uv_loop_init(&http->loop) != 0)
         return ERR_NO_MEMORY;
+    http->loop.data = http;
     uv_poll_init(&http->loop, &http->epoll, info->listen_fd);
     uv_timer_init(&http->loop, &http->timeout);
     uv_timer_init(&http->loop, &http->sweep);
@@ -375,6 +376,7 @@ enum err http_open(const struct http_options *options, struct http **out_http,
         return ERR_NO_MEMORY;
     }
     http->options = *options;
+    spare_open(&http->spare);
     pthread_mutex_init(&http->wake_mutex, NULL);
     http->routes = options->routes != NULL ? options->routes : routes;
     snprintf(http->id_prefix, sizeof http->id_prefix, "%08x", prefix);
@@ -387,10 +389,12 @@ enum err http_open(const struct http_options *options, struct http **out_http,
     }
     if (e == ERR_OK && (e = start_loop(http)) != ERR_OK)
         MHD_stop_daemon(http->daemon);
-    if (e == ERR_OK)
+    if (e == ERR_OK) {
         *out_http = http;
-    else
-        free(http);
+        return ERR_OK;
+    }
+    spare_close(&http->spare);
+    free(http);
     return e;
 }
 
@@ -433,5 +437,6 @@ void http_free(struct http *http)
     }
     pthread_mutex_destroy(&http->wake_mutex);
     meter_release(&http->meter);
+    spare_close(&http->spare);
     free(http);
 }

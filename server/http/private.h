@@ -8,6 +8,7 @@
 #include "server/http/meter.h"
 #include "server/http/request.h"
 #include "server/http/router.h"
+#include "server/http/spare.h"
 
 #include <microhttpd.h>
 #include <pthread.h>
@@ -70,6 +71,7 @@ struct http {
     int64_t stop_at_ms;
     bool closing; /* nothing is dispatched any more */
     struct meter meter;
+    struct spare spare;
     uint64_t next_request_id;
     char id_prefix[12];
 };

@@ -27,6 +27,8 @@ void *req_alloc(struct request *req, size_t size)
     if (req->used + aligned > req->room) { /* the first block is part of the request */
         size_t room = aligned > ARENA_NEXT ? aligned : ARENA_NEXT;
         struct arena_block *block = malloc(sizeof *block + room);
+        if (block == NULL)
+            block = spare_take(&req->http->spare, sizeof *block + room);
         if (block == NULL) {
             log_error("http", "out_of_memory=%zu", size);
             abort();

@@ -7,7 +7,10 @@
 
 static void free_timer(uv_handle_t *handle)
 {
-    free(handle);
+    struct http *http = handle->loop->data;
+
+    if (!spare_give_back(&http->spare, handle))
+        free(handle);
 }
 
 void req_timer_stop(struct request *req)
@@ -43,6 +46,8 @@ void req_timer_start(struct request *req, int64_t ms, req_timer_fn *fn, void *ar
     if (req->abandoned) /* the loop is gone */
         return;
     req->timer = malloc(sizeof *req->timer);
+    if (req->timer == NULL)
+        req->timer = spare_take(&req->http->spare, sizeof *req->timer);
     assert(req->timer != NULL);
     req->timer_fn = fn;
     req->timer_arg = arg;

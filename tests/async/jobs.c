@@ -1,10 +1,8 @@
 /* Async jobs on a node inside of the test, against a real database. */
-#include "server/core/cleanup.h"
 #include "server/core/clock.h"
-#include "server/core/log.h"
 #include "tests/support/cluster.h"
+#include "tests/support/inside.h"
 #include "tests/support/service.h"
-#include "workers/node.h"
 #include "workers/tally.h"
 
 #include <criterion/criterion.h>
@@ -155,29 +153,19 @@ static const struct task *tasks[sizeof all / sizeof *all + 1];
 
 static void set_up(void)
 {
-    char *argv[] = {(char[]){"serve"}, (char[]){"--backoff-base-seconds"},
-                    (char[]){"0"},     (char[]){"--lease-seconds"},
-                    (char[]){"2"},     (char[]){"--poll-seconds"},
-                    (char[]){"1"},     (char[]){"--async-concurrency"},
-                    (char[]){"50"},    (char[]){"--concurrency"},
-                    (char[]){"2"}};
-    CLEANUP(buf_release) struct buf why = BUF_INIT;
-
-    log_configure(LOG_TEXT, LOG_ERROR);
     url = cluster_database();
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        tasks[i] = &all[i];
-    cr_assert_eq(config_load(&config, sizeof argv / sizeof *argv, argv, &why), ERR_OK,
-                 "%s", why.text);
-    struct node_options options = {
-        .config = &config, .url = url, .listen_url = url, .tasks = tasks};
-    cr_assert_eq(node_open(&options, &node, &why), ERR_OK, "%s", why.text);
+    node = inside_node(url, &config,
+                       "--backoff-base-seconds 0 --lease-seconds 2 --poll-seconds 1 "
+                       "--async-concurrency 50 --concurrency 2",
+                       all, tasks, sizeof all / sizeof *all);
 }
 
 static void close_node(void)
 {
-    if (node != NULL)
-        cr_expect_eq(node_close(node), 0);
+    if (node == NULL)
+        return;
+    cr_expect_eq(node_close(node), 0);
+    node_free(node);
     node = NULL;
 }
 

@@ -24,7 +24,7 @@ void outside_close(void)
 
 static int run_program(struct job_ctx *ctx, const char *const *argv, int64_t timeout_ms)
 {
-    struct exec_request request = {.argv = argv, .grace_ms = 60000};
+    struct exec_request request = {.argv = argv, .grace_ms = 1000};
     struct exec_answer answer;
     int e = await_exec(ctx, &request, &answer, timeout_ms);
 

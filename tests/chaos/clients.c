@@ -9,13 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    PAUSE_MS = 2,
-    UNKNOWN_PAUSE_MS = 50,
-    COMMAND_EVERY = 20,
-    CHANGE_EVERY = 5,
-    ANSWER_MS = 6000
-};
+enum { PAUSE_MS = 2, UNKNOWN_PAUSE_MS = 50, ANSWER_MS = 6000, BATCH = 5, REPEATS = 200 };
 
 /* -- calls --------------------------------------------------------------------------- */
 
@@ -23,18 +17,19 @@ struct client {
     struct clients *all;
     struct http_client http;
     unsigned seed;
-    int64_t last_job;
+    int64_t job;          /* the last one of its own */
+    int64_t batch[BATCH]; /* the last ones of one request; 0: none */
 };
 
-static struct call *new_call(struct clients *c, enum call_kind kind, int *out_key)
+static int new_calls(struct clients *c, enum call_kind kind, int n)
 {
-    int n = atomic_fetch_add(&c->n_calls, 1);
+    int first = atomic_fetch_add(&c->n_calls, n);
 
-    if (n >= CALLS_MAX)
+    if (first + n > CALLS_MAX)
         die("calls", "too many for the record");
-    c->calls[n].kind = kind;
-    *out_key = n;
-    return &c->calls[n];
+    for (int i = first; i < first + n; i++)
+        c->calls[i] = (struct call){.kind = kind, .attempt = -1};
+    return first;
 }
 
 /* 503 means that nothing was recorded, but for one that says that it does not know. */
@@ -50,50 +45,176 @@ static enum fate fate_of(struct client *c, long status)
     return status < 300 ? FATE_ACCEPTED : FATE_REFUSED;
 }
 
-static void send_call(struct client *c, struct call *call, const char *method,
-                      const char *path, const char *body)
+static long send_once(struct client *c, const char *method, const char *path,
+                      const char *body)
 {
+    c->http.port = atomic_load(&c->all->port);
     int64_t begin_ms = clock_ms();
+    long status = http_send(&c->http, method, path, body);
+    int64_t ms = clock_ms() - begin_ms;
 
-    call->status = http_send(&c->http, method, path, body);
-    call->fate = fate_of(c, call->status);
-    if (call->fate == FATE_UNKNOWN)
+    if (ms > ANSWER_MS && atomic_fetch_add(&c->all->n_late, 1) == 0)
+        printf("late: %s %s: %ld after %" PRId64 " ms\n", method, path, status, ms);
+    if (status == 0)
         sleep_ms(UNKNOWN_PAUSE_MS);
-    if (clock_ms() - begin_ms > ANSWER_MS)
-        atomic_fetch_add(&c->all->n_late, 1);
+    return status;
 }
 
-static void enqueue(struct client *c)
+/* With a key the same request may be sent until somebody says what has become of it. */
+static enum fate send_call(struct client *c, const char *method, const char *path,
+                           const char *body, long *out_status)
 {
-    char body[128];
-    int key;
-    struct call *call = new_call(c->all, CALL_ENQUEUE, &key);
+    bool unknown = false;
 
-    snprintf(body, sizeof body, "{\"task\":\"%s\",\"metadata\":{\"key\":\"%d\"}}",
-             key % COMMAND_EVERY == 0 ? "write-ledger" : "echo", key);
-    send_call(c, call, "POST", "/jobs", body);
-    if (call->status != 201)
-        return;
-    json_t *job = http_json(&c->http);
-    call->id = json_integer_value(json_object_get(job, "id"));
-    c->last_job = call->id;
-    json_decref(job);
+    for (int i = 0; i < REPEATS; i++) {
+        *out_status = send_once(c, method, path, body);
+        enum fate fate = fate_of(c, *out_status);
+        unknown |= fate == FATE_UNKNOWN;
+        bool is_final = *out_status != 0 && *out_status != 503 && *out_status != 409;
+        if (fate == FATE_ACCEPTED || is_final || c->http.key[0] == '\0')
+            return fate;
+        atomic_fetch_add(&c->all->n_repeats, 1);
+        sleep_ms(UNKNOWN_PAUSE_MS);
+    }
+    return unknown ? FATE_UNKNOWN : FATE_REFUSED;
 }
+
+/* -- enqueue ------------------------------------------------------------------------- */
+
+/* Most jobs only echo; the others write to the ledger. */
+static const char *const tasks[] = {
+    "write-ledger", "ledger-thread",   "ledger-deaf-thread", "ledger-fails",
+    "ledger-async", "ledger-isolated", "ledger-deaf-async",  "ledger-deaf-isolated"};
+enum { N_TASKS = sizeof tasks / sizeof *tasks, TASK_RANGE = 20, DOOMED_EVERY = 40 };
+
+static void add_job(struct buf *b, int key)
+{
+    int i = key % TASK_RANGE;
+    const char *task = i < N_TASKS ? tasks[i] : "echo";
+
+    if (i == 0 && key % DOOMED_EVERY != 0) /* programs are slow */
+        task = key % (2 * DOOMED_EVERY) == i + TASK_RANGE ? "write-deaf-ledger" : "echo";
+    buf_addf(b, "{\"task\":\"%s\",\"metadata\":{\"key\":\"%d\"}", task, key);
+    if (i == 3 && key % DOOMED_EVERY == i) /* fails for good */
+        buf_adds(b, ",\"max_attempts\":2");
+    buf_adds(b, "}");
+}
+
+static void take_id(struct client *c, struct call *call, const json_t *id)
+{
+    call->id = json_integer_value(id);
+    c->job = call->id;
+}
+
+static void enqueue(struct client *c, int n)
+{
+    CLEANUP(buf_release) struct buf body = BUF_INIT;
+    int first = new_calls(c->all, CALL_ENQUEUE, n);
+    struct call *calls = &c->all->calls[first];
+    long status;
+
+    for (int i = 0; i < n; i++) {
+        buf_adds(&body, n == 1 ? "" : i == 0 ? "[" : ",");
+        add_job(&body, first + i);
+    }
+    buf_adds(&body, n == 1 ? "" : "]");
+    if (rand_r(&c->seed) % 2 == 0)
+        snprintf(c->http.key, sizeof c->http.key, "chaos-%u-%d", c->all->seed, first);
+    enum fate fate =
+        send_call(c, "POST", n == 1 ? "/jobs" : "/jobs/batch", body.text, &status);
+    c->http.key[0] = '\0';
+    json_t *doc = fate == FATE_ACCEPTED ? http_json(&c->http) : NULL;
+    for (int i = 0; i < n; i++) {
+        calls[i].status = status;
+        if (n == 1)
+            take_id(c, &calls[i], json_object_get(doc, "id"));
+        else
+            take_id(c, &calls[i], json_array_get(json_object_get(doc, "ids"), (size_t)i));
+        calls[i].fate = fate;
+        if (n > 1)
+            c->batch[i] = calls[i].id;
+    }
+    json_decref(doc);
+}
+
+/* -- change -------------------------------------------------------------------------- */
 
 static void change(struct client *c, enum call_kind kind)
 {
     static const char *const tails[CALL_KINDS] = {[CALL_CANCEL] = "/cancel",
                                                   [CALL_ABORT] = "/cancel?abort=true",
-                                                  [CALL_DELETE] = "?abort=true"};
+                                                  [CALL_DELETE] = "?abort=true",
+                                                  [CALL_RETRY] = "/retry"};
     char path[96], result[64];
-    int key;
-    struct call *call = new_call(c->all, kind, &key);
 
-    call->id = c->last_job;
-    c->last_job = 0;
+    if (c->job == 0)
+        return;
+    struct call *call = &c->all->calls[new_calls(c->all, kind, 1)];
+    call->id = c->job;
     snprintf(path, sizeof path, "/jobs/%" PRId64 "%s", call->id, tails[kind]);
-    send_call(c, call, kind == CALL_DELETE ? "DELETE" : "POST", path, NULL);
+    call->fate =
+        send_call(c, kind == CALL_DELETE ? "DELETE" : "POST", path, NULL, &call->status);
     http_answer(&c->http, result, sizeof result, &call->attempt);
+    if (kind == CALL_DELETE)
+        c->job = 0;
+}
+
+/* Each id has a result of its own; r NULL: there is none. */
+static void take_result(struct call *call, const json_t *r, long status, enum fate fate)
+{
+    call->status = r != NULL ? json_integer_value(json_object_get(r, "status")) : status;
+    call->fate = r != NULL && call->status >= 300 ? FATE_REFUSED : fate;
+}
+
+static void change_many(struct client *c, enum call_kind kind)
+{
+    static const char *const paths[CALL_KINDS] = {[CALL_ABORT] = "/cancellations",
+                                                  [CALL_DELETE] = "/deletions",
+                                                  [CALL_RETRY] = "/retries"};
+    char body[256];
+    long status;
+    int len = snprintf(body, sizeof body, "{%s\"ids\":[",
+                       kind == CALL_RETRY ? "" : "\"abort\":true,");
+
+    if (c->batch[0] == 0)
+        return;
+    for (int i = 0; i < BATCH; i++)
+        len += snprintf(body + len, sizeof body - (size_t)len, "%s%" PRId64,
+                        i > 0 ? "," : "", c->batch[i]);
+    snprintf(body + len, sizeof body - (size_t)len, "]}");
+    int first = new_calls(c->all, kind, BATCH);
+    enum fate fate = send_call(c, "POST", paths[kind], body, &status);
+    json_t *doc = fate == FATE_ACCEPTED ? http_json(&c->http) : NULL;
+    for (int i = 0; i < BATCH; i++) {
+        struct call *call = &c->all->calls[first + i];
+        const json_t *r = json_array_get(json_object_get(doc, "results"), (size_t)i);
+        call->id = c->batch[i];
+        take_result(call, r, status, fate);
+        c->job = c->job == call->id && kind == CALL_DELETE ? 0 : c->job;
+    }
+    if (kind == CALL_DELETE)
+        memset(c->batch, 0, sizeof c->batch);
+    json_decref(doc);
+}
+
+/* -- what a client does -------------------------------------------------------------- */
+
+static void act(struct client *c)
+{
+    int dice = rand_r(&c->seed) % 100;
+
+    if (dice < 60)
+        enqueue(c, 1);
+    else if (dice < 68)
+        enqueue(c, BATCH);
+    else if (dice < 88)
+        change(c, (enum call_kind)(CALL_CANCEL + dice % 4));
+    else if (dice < 92)
+        change_many(c, CALL_ABORT);
+    else if (dice < 94)
+        change_many(c, CALL_DELETE);
+    else if (dice < 96)
+        change_many(c, CALL_RETRY);
 }
 
 static void *run_client(void *arg)
@@ -102,12 +223,7 @@ static void *run_client(void *arg)
 
     http_client_init(&c->http, 0);
     while (!atomic_load(&c->all->closing)) {
-        c->http.port = atomic_load(&c->all->port);
-        int dice = rand_r(&c->seed) % (CHANGE_EVERY * 3);
-        if (c->last_job != 0 && dice < 3)
-            change(c, (enum call_kind)(CALL_CANCEL + dice));
-        else
-            enqueue(c);
+        act(c);
         sleep_ms(PAUSE_MS);
     }
     http_client_release(&c->http);
@@ -115,16 +231,16 @@ static void *run_client(void *arg)
     return NULL;
 }
 
-void clients_start(struct clients *c, int port)
+void clients_start(struct clients *c, int port, unsigned seed)
 {
-    *c = (struct clients){.port = port};
+    *c = (struct clients){.port = port, .seed = seed};
     c->calls = calloc(CALLS_MAX, sizeof *c->calls);
     for (int i = 0; i < CLIENTS; i++) {
         struct client *client = calloc(1, sizeof *client);
         if (client == NULL || c->calls == NULL)
             die("clients", "out of memory");
         client->all = c;
-        client->seed = (unsigned)random();
+        client->seed = seed * CLIENTS + (unsigned)i;
         pthread_create(&c->threads[i], NULL, run_client, client);
     }
 }
@@ -136,116 +252,22 @@ void clients_stop(struct clients *c)
         pthread_join(c->threads[i], NULL);
 }
 
-/* -- the audit ----------------------------------------------------------------------- */
-
-static void load_calls(const struct clients *c, struct world *w)
-{
-    CLEANUP(buf_release) struct buf sql = BUF_INIT;
-
-    world_run(w, "CREATE TEMP TABLE calls (key text, kind int, fate int, id bigint,"
-                 " status int, attempt int)");
-    buf_adds(&sql, "INSERT INTO calls VALUES ('none', -1, 2, 0, 0, 0)");
-    for (int i = 0; i < c->n_calls; i++) {
-        const struct call *call = &c->calls[i];
-        buf_addf(&sql, ",('%d',%d,%d,%" PRId64 ",%ld,%d)", i, (int)call->kind,
-                 (int)call->fate, call->id, call->status, call->attempt);
-    }
-    world_run(w, sql.text);
-    world_run(w,
-              "CREATE INDEX ON calls (id); CREATE INDEX ON calls (key); ANALYZE calls;"
-              "CREATE INDEX ON lines (id); ANALYZE lines;"
-              "CREATE TEMP TABLE keys AS SELECT id, metadata ->> 'key' AS key"
-              " FROM belay.jobs; CREATE INDEX ON keys (id); CREATE INDEX ON keys (key);"
-              "ANALYZE keys");
-}
-
-/* kind 0: enqueue, 1: cancel, 2: abort, 3: delete with abort; fate 0: unknown,
- * 1: accepted, 2: refused. */
-static const struct {
-    const char *what, *count_of_wrong;
-} checks[] = {
-    {"every accepted job is there, once, unless somebody deleted it",
-     "SELECT count(*) FROM calls c WHERE kind = 0 AND fate = 1 AND 1 <> (SELECT count(*)"
-     " FROM keys j WHERE j.id = c.id AND j.key = c.key) AND NOT EXISTS"
-     " (SELECT FROM calls d WHERE d.id = c.id AND d.kind = 3 AND d.fate < 2)"},
-    {"no call made two jobs, whatever its outcome",
-     "SELECT count(*) FROM (SELECT FROM keys GROUP BY key HAVING count(*) > 1) x"},
-    {"a refused call made no job",
-     "SELECT count(*) FROM calls c JOIN keys j USING (key) WHERE kind = 0 AND fate = 2"},
-    {"every job has come to its end, once",
-     "SELECT count(*) FROM belay.jobs j FULL JOIN belay.ends e USING (id)"
-     " WHERE j.id IS NULL OR e.id IS NULL"},
-    {"and succeeded, where nobody asked for anything else",
-     "SELECT count(*) FROM belay.ends e WHERE status <> 2 AND NOT EXISTS"
-     " (SELECT FROM calls d WHERE d.id = e.id AND d.kind > 0 AND d.fate < 2)"},
-    {"what was cancelled has stayed so, and was never started again",
-     "SELECT count(*) FROM calls c JOIN belay.ends e USING (id) WHERE c.kind IN (1, 2)"
-     " AND c.status = 200 AND (e.status NOT IN (4, 5) OR e.attempts <> c.attempt"
-     " OR EXISTS (SELECT FROM lines l WHERE l.id = c.id AND l.attempt > c.attempt))"},
-    {"a 200 or a 202 on a cancel has a receipt, and it is closed",
-     "SELECT count(*) FROM calls c WHERE c.kind IN (1, 2) AND c.fate = 1 AND NOT EXISTS"
-     " (SELECT FROM belay.cancellations r WHERE r.job_id = c.id"
-     " AND r.stopped_at IS NOT NULL)"},
-    {"no receipt is open",
-     "SELECT count(*) FROM belay.cancellations WHERE stopped_at IS NULL"},
-    {"what was deleted is gone, with one record of it",
-     "SELECT count(*) FROM calls c WHERE c.kind = 3 AND c.fate = 1 AND (EXISTS (SELECT"
-     " FROM keys j WHERE j.id = c.id) OR 1 <> (SELECT count(*) FROM belay.events v"
-     " WHERE v.job_id = c.id AND v.type = 'deleted'))"},
-    {"nothing was deleted that nobody wanted deleted",
-     "SELECT count(*) FROM belay.events v WHERE type = 'deleted' AND NOT EXISTS (SELECT"
-     " FROM calls d WHERE d.id = v.job_id AND d.kind = 3 AND d.fate < 2)"},
-    {"what succeeded has run to its end, and said so in the attempt that counts",
-     "SELECT count(*) FROM belay.ends e JOIN belay.jobs j USING (id) JOIN belay.tasks t"
-     " ON t.id = j.task_id WHERE t.name = 'write-ledger' AND e.status = 2 AND NOT EXISTS"
-     " (SELECT FROM lines l WHERE l.id = e.id AND l.attempt = e.attempts"
-     " AND l.what = 'end')"},
-    {"no attempt was started twice",
-     "SELECT count(*) FROM (SELECT FROM lines WHERE what = 'start' GROUP BY id, attempt"
-     " HAVING count(*) > 1) x"},
-    {"nothing was started after the end",
-     "SELECT count(*) FROM lines l JOIN belay.ends e USING (id)"
-     " WHERE l.attempt > e.attempts"},
-    {"attempts that left no start are those that were recorded as lost",
-     "SELECT count(*) FROM belay.ends e JOIN belay.jobs j USING (id) JOIN belay.tasks t"
-     " ON t.id = j.task_id WHERE t.name = 'write-ledger' AND e.status = 2 AND e.attempts "
-     "-"
-     " (SELECT count(*) FROM lines l WHERE l.id = e.id AND what = 'start') > (SELECT"
-     " count(*) FROM belay.events v WHERE v.job_id = e.id AND v.type IN ('rescued',"
-     " 'released', 'retried'))"},
-    {"each start but the first follows a recorded loss of the one before",
-     "SELECT count(*) FROM (SELECT id, count(*) AS n FROM lines WHERE what = 'start'"
-     " GROUP BY 1) l WHERE n > 1 + (SELECT count(*) FROM belay.events v WHERE v.job_id ="
-     " l.id AND v.type IN ('rescued', 'released', 'retried'))"},
-    {"no lease, lock or place is left",
-     "SELECT (SELECT count(*) FROM belay.leases) + (SELECT count(*) FROM belay.held)"
-     " + (SELECT count(*) FROM belay.uniq)"},
-};
-
 void clients_audit(const struct clients *c, struct world *w, int interruptions)
 {
-    char sql[256];
     int unknown = 0, accepted = 0;
 
     for (int i = 0; i < c->n_calls; i++) {
         unknown += c->calls[i].fate == FATE_UNKNOWN;
         accepted += c->calls[i].fate == FATE_ACCEPTED;
     }
-    world_load_lines(w);
-    load_calls(c, w);
-    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
-        world_check_sql(w, checks[i].what, checks[i].count_of_wrong);
-    snprintf(sql, sizeof sql,
-             "SELECT count(*) FROM (SELECT FROM lines WHERE what = 'start' GROUP BY id"
-             " HAVING count(*) > 1 + %d) x",
-             interruptions);
-    world_check_sql(w, "starts of a job <= 1 + interruptions", sql);
+    oracle_load(w, c->calls, c->n_calls);
+    oracle_judge(w, interruptions, NULL);
     world_check(w, "every call was answered, or cut off, within 6 s", c->n_late);
     world_check(w, "no answer was 500", c->n_odd);
-    printf("%d calls: %d accepted, %d unknown; %d interruptions; %" PRId64
-           " starts in the ledger, %" PRId64 " rescued, %" PRId64
-           " stale writes refused\n",
-           c->n_calls, accepted, unknown, interruptions,
+    printf("figures: %d calls: %d accepted, %d unknown, %d repeated with their key; %d"
+           " interruptions; %" PRId64 " starts in the ledger, %" PRId64
+           " rescued, %" PRId64 " stale writes refused\n",
+           c->n_calls, accepted, unknown, c->n_repeats, interruptions,
            world_count(w, "SELECT count(*) FROM lines WHERE what = 'start'"),
            world_count(w, "SELECT count(*) FROM belay.events WHERE type = 'rescued'"),
            world_count(w, "SELECT count(*) - 1 FROM stale"));

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { TIMEOUT_S = 20 };
+enum { TIMEOUT_S = 20, URL_BYTES = 4096 };
 
 static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
 {
@@ -56,11 +56,14 @@ void http_client_release(struct http_client *c)
 long http_send(struct http_client *c, const char *method, const char *path,
                const char *body)
 {
-    char url[512];
+    char url[URL_BYTES], key[96];
     long status = 0;
     struct curl_slist *headers =
         curl_slist_append(NULL, "Content-Type: application/json");
 
+    snprintf(key, sizeof key, "Idempotency-Key: %s", c->key);
+    if (c->key[0] != '\0')
+        headers = curl_slist_append(headers, key);
     snprintf(url, sizeof url, "http://127.0.0.1:%d%s", c->port, path);
     c->len = 0;
     c->retry_after = false;

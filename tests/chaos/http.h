@@ -16,6 +16,7 @@ struct http_client {
     char *text; /* the last answer's body */
     size_t len, room;
     bool retry_after; /* the last answer had this header */
+    char key[64];     /* sent as Idempotency-Key; "": none */
 };
 
 void http_client_init(struct http_client *c, int port);

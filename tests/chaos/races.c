@@ -311,7 +311,7 @@ int main(int argc, char **argv)
     if (loses_lease)
         printf("stale writes refused: %d\n", world_log_lines(&w, 1, "stale=true"));
     world_close(&w);
-    printf("%d rounds, seed %u, %d contradictions, %d checks failed\n", rounds, seed,
-           contradictions, w.checks_failed);
+    printf("figures: %d rounds, seed %u, %d contradictions, %d checks failed\n", rounds,
+           seed, contradictions, w.checks_failed);
     return w.checks_failed > 0;
 }

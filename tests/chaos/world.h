@@ -22,20 +22,31 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { NODES = 2, LEASE_SECONDS = 2, READY_MS = 15000, QUIET_MS = 60000 };
+enum { NODES = 2, LEASE_SECONDS = 2, READY_MS = 30000, QUIET_MS = 60000 };
 
 struct world {
     const char *belay;
     char directory[64], config[128], ledger[128];
+    char database[80]; /* the directory of PostgreSQL, and of the nodes' logs */
     struct embedded *postgres;
     struct db *db; /* the judge's own connection */
     pid_t node[NODES];
+    int through[NODES];  /* the port on loopback that the node has PostgreSQL at; 0: it
+                          * has the socket itself */
+    const char *url;     /* that nodes have PostgreSQL at; NULL: by `through` */
+    int files;           /* descriptors that a node may have; 0: as many as it likes */
+    const char *preload; /* into nodes; NULL: nothing */
+    const char *more[8]; /* further arguments of nodes; ends in NULL */
     int base_port;
     const char *concurrency; /* of each node; low: both have something to do */
     int checks_failed;
+    bool quiet; /* a failed check is counted and not printed */
 };
 
 void world_open(struct world *w, const char *belay);
+/* PostgreSQL and the logs are on a disk of their own, of so many MiB; 0: not. False: the
+ * machine does not allow it, and nothing was opened. */
+bool world_open_on_disk(struct world *w, const char *belay, int disk_mb);
 /* Ends what still runs and removes the directory; keeps it where a check has failed. */
 void world_close(struct world *w);
 
@@ -43,6 +54,12 @@ void world_start_database(struct world *w);
 /* SIGKILL to the postmaster, whose children end by themselves; or a fast shutdown. */
 void world_kill_database(struct world *w);
 void world_stop_database(struct world *w);
+/* Another that runs, in that directory, is the world's from now on; its own has ended. */
+void world_take_database(struct world *w, const char *directory,
+                         struct embedded *postgres);
+
+/* The socket of PostgreSQL. */
+void world_socket(const struct world *w, char *out, size_t size);
 
 int world_port(const struct world *w, int node);
 void world_start_node(struct world *w, int node);
@@ -56,7 +73,8 @@ int world_log_lines(struct world *w, int node, const char *word);
 
 void world_run(struct world *w, const char *sql);
 int64_t world_count(struct world *w, const char *sql);
-/* Until no job is todo or doing. */
+/* Until no job is todo or doing; ends the program when their number stays for QUIET_MS.
+ */
 void world_wait_quiet(struct world *w);
 /* The task's ledger as the temporary table lines (n, what, id, attempt); the stale writes
  * that the logs tell of as stale (id, attempt). */

@@ -403,7 +403,7 @@ Test(verbs, each_verb_has_help_with_examples)
         expect(0, names[i], "");
     }
     run_alone("cancel", "--help");
-    expect(0, "usage: belay cancel [ID] ", "");
+    expect(0, "usage: belay cancel [ID | --key KEY] ", "");
     run_alone("help");
     expect(0, "healthcheck", "");
     run_alone("--help");

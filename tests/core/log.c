@@ -171,3 +171,59 @@ Test(log, a_batch_that_is_full_is_written)
         cr_assert_eq(at[i * 119], '\n');
     }
 }
+
+/* The pipe of capture() takes no further byte, and its writers wait again. */
+static void fill_pipe(void)
+{
+    char zeros[4096] = {0};
+    int flags = fcntl(ends[1], F_GETFL);
+
+    fcntl(ends[1], F_SETFL, flags | O_NONBLOCK);
+    while (write(ends[1], zeros, sizeof zeros) > 0)
+        ;
+    fcntl(ends[1], F_SETFL, flags);
+}
+
+static void empty_pipe(void)
+{
+    char bytes[4096];
+    int flags = fcntl(ends[0], F_GETFL);
+
+    fcntl(ends[0], F_SETFL, flags | O_NONBLOCK);
+    while (read(ends[0], bytes, sizeof bytes) > 0)
+        ;
+    fcntl(ends[0], F_SETFL, flags);
+}
+
+Test(log, a_reader_that_does_not_read_stops_nobody, .timeout = 10)
+{
+    capture(LOG_TEXT, LOG_WARN);
+    fill_pipe();
+    log_warn("a", "x=1");
+    log_warn("b", "x=1");
+    empty_pipe();
+    log_warn("c", "x=1");
+    const char *text = captured();
+    cr_assert_null(strstr(text, " b "));
+    cr_assert_not_null(strstr(text, " warn  log_lost lines=2\n"));
+    cr_assert_not_null(strstr(text, " warn  c x=1\n"));
+}
+
+Test(log, what_a_full_disk_has_lost_is_counted_and_told_once)
+{
+    capture(LOG_TEXT, LOG_WARN);
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    dup2(full, STDERR_FILENO);
+    log_warn("a", "x=1");
+    log_warn("b", "x=1");
+    log_warn("c", "x=1");
+    dup2(ends[1], STDERR_FILENO);
+    log_warn("d", "x=1");
+    log_warn("e", "x=1");
+    const char *text = captured();
+    const char *told = strstr(text, " warn  log_lost lines=3\n");
+    cr_assert_not_null(told);
+    cr_assert_null(strstr(told + strlen(" warn  log_lost"), "log_lost"));
+    cr_assert_not_null(strstr(told, " warn  e x=1\n"));
+    close(full);
+}

@@ -50,6 +50,16 @@ Test(bulk, a_step_does_what_it_is_told_to_and_the_next_goes_on)
     jobs_check(url);
 }
 
+Test(bulk, a_node_need_not_look_before_there_is_something)
+{
+    const char *url = bulk_database();
+
+    jobs_expect(url, "SELECT next_ms IS NULL FROM belay.operation_step(10)", "t");
+    cluster_psql(url, "SELECT t.ask('cancel', '{}')");
+    jobs_expect(url, "SELECT t.sweep()", "done");
+    jobs_expect(url, "SELECT next_ms IS NULL FROM belay.operation_step(10)", "t");
+}
+
 Test(bulk, every_place_is_walked_over)
 {
     const char *url = bulk_database();
@@ -158,6 +168,65 @@ Test(bulk, a_stopped_operation_does_no_more)
     jobs_expect(url, "SELECT result FROM belay.cancel_operation(1)", "already_cancelled");
     jobs_expect(url, "SELECT result FROM belay.cancel_operation(2)",
                 "operation-not-found");
+}
+
+/* -- what ends by itself meanwhile --------------------------------------------------- */
+
+Test(bulk, what_ended_before_its_turn_is_counted_and_what_still_runs_is_refused)
+{
+    const char *url = bulk_database();
+
+    cluster_psql(url, "SELECT t.ins(), t.ins(), t.ins(), t.ins(); SELECT "
+                      "t.claim(t.worker(), 3); SELECT t.ask('cancel', '{}')");
+    cluster_psql(url, "SELECT t.finish_mine(1, 'succeeded'), t.finish_mine(2, 'failed')");
+    jobs_expect(url, "SELECT t.sweep()", "done");
+    jobs_expect(url, "SELECT t.counts(1)",
+                "cancelled 1, failed 1, finished 2, matched 4");
+    jobs_check(url);
+}
+
+Test(bulk, what_starts_while_it_is_walked_and_ends_is_counted)
+{
+    const char *url = bulk_database();
+
+    cluster_psql(url, "SELECT t.ins() FROM generate_series(1, 1000)");
+    cluster_psql(url, "SELECT t.ask('cancel', '{}')");
+    jobs_expect(url, "SELECT t.step(300)", "running");
+    cluster_psql(url, "SELECT t.claim(t.worker())");
+    jobs_expect(url, "SELECT t.step(100)", "running");
+    cluster_psql(url, "SELECT t.finish_mine(job_ids[1], 'succeeded') FROM belay.leases");
+    jobs_expect(url, "SELECT t.sweep()", "done");
+    jobs_expect(url, "SELECT t.counts(1)", "cancelled 999, finished 1, matched 1000");
+    jobs_check(url);
+}
+
+Test(bulk, one_that_ends_between_the_look_and_the_request_to_stop_is_counted_once)
+{
+    const char *url = bulk_database();
+    struct session *worker = session_open(url), *sweeper = session_open(url);
+
+    cluster_psql(url, "SELECT t.ins(), t.ins(); SELECT t.claim(t.worker(), 2)");
+    session_run(worker, "BEGIN; SELECT t.finish_mine(1, 'succeeded')");
+    cluster_psql(url, "SELECT t.ask('cancel', '{}', true)");
+    session_start(sweeper, "SELECT t.step()");
+    session_wait_blocked(sweeper);
+    session_run(worker, "COMMIT");
+    session_end(sweeper);
+    cluster_psql(url, "SELECT t.finish_mine(2, 'aborted')");
+    jobs_expect(url, "SELECT t.counts(1)", "aborting 1, finished 1, matched 2");
+    jobs_check(url);
+    session_close(sweeper);
+    session_close(worker);
+}
+
+Test(bulk, one_that_comes_back_and_is_cancelled_is_not_counted_as_ended)
+{
+    const char *url = bulk_database();
+
+    cluster_psql(url, "SELECT t.ins(NULL, NULL, NULL, 3); SELECT t.claim(t.worker()); "
+                      "SELECT t.ask('cancel', '{}'); SELECT t.back_mine(1, 'retry')");
+    jobs_expect(url, "SELECT t.sweep()", "done");
+    jobs_expect(url, "SELECT t.counts(1)", "cancelled 1, matched 1");
 }
 
 /* -- rules --------------------------------------------------------------------------- */
@@ -307,4 +376,68 @@ Test(bulk, whatever_happens_at_once_nobody_deadlocks)
     jobs_check(url);
     for (int i = 0; i < LOOPS; i++)
         session_close(s[i]);
+}
+
+/* What is removed belongs to no family, has no queueing lock any more and is not held;
+ * others are and have. */
+Test(bulk, those_that_are_not_meant_keep_what_they_wait_for)
+{
+    const char *url = bulk_database();
+
+    cluster_psql(url, "SELECT t.ins(NULL, 'k', tries => 2); SELECT t.claim(t.worker());"
+                      "SELECT t.ins(NULL, 'k'); SELECT t.back_mine(1, 'retry');"
+                      "SELECT t.after(2), t.ins(queue => 'q'), t.ins();"
+                      "SELECT t.hold(4), t.hold(5)");
+    cluster_psql(url, "UPDATE belay.jobs SET queue_id = (SELECT queue_id FROM belay.jobs "
+                      "WHERE id = 4) WHERE id = 1;"
+                      "UPDATE belay.ready r SET queue_id = j.queue_id FROM belay.jobs j "
+                      "WHERE r.id = 1 AND j.id = 1;"
+                      "SELECT t.ask('cancel', '{\"queue\":\"q\"}')");
+    jobs_expect(url, "SELECT t.sweep(), t.counts(1)", "done|cancelled 2, matched 2");
+    jobs_expect(url, "SELECT t.place(2), t.place(3), t.place(5)", "ready|waits|held");
+    jobs_expect(url, "SELECT t.put(NULL, NULL, 'k')", "already-enqueued");
+    jobs_check(url);
+}
+
+Test(bulk, a_receipt_of_an_earlier_attempt_stays_as_it_is)
+{
+    const char *url = bulk_database();
+
+    cluster_psql(url,
+                 "SELECT t.ins(tries => 2), t.ins(), t.worker(); SELECT t.claim(1, 9);"
+                 "SELECT t.late(1), t.cancel(2, true); SELECT t.back_mine(1, "
+                 "'timeout'); SELECT t.claim(1); SELECT t.ask('cancel', '{}', true)");
+    jobs_expect(url, "SELECT t.sweep(), t.counts(1)", "done|aborting 2, matched 2");
+    jobs_expect(url,
+                "SELECT job_id, n, requests, outcome FROM belay.cancellations "
+                "ORDER BY 1, 2",
+                "1|1|1|aborted\n1|2|1|\n2|1|2|");
+    jobs_check(url);
+}
+
+Test(bulk, who_was_asked_before_is_asked_again_in_the_first_pass_only)
+{
+    const char *url = bulk_database();
+
+    cluster_psql(url, "SELECT t.ins(), t.ins(), t.worker(); SELECT t.claim(1, 9);"
+                      "SELECT t.cancel(1, true), t.ask('cancel', '{}', true);"
+                      "UPDATE belay.operations SET passes = 1");
+    jobs_expect(url, "SELECT t.sweep()", "done");
+    jobs_expect(url, "SELECT job_id, requests FROM belay.cancellations ORDER BY 1",
+                "1|1\n2|1");
+    jobs_check(url);
+}
+
+Test(bulk, who_is_not_meant_is_not_asked_again)
+{
+    const char *url = bulk_database();
+
+    cluster_psql(url,
+                 "SELECT t.ins(), t.ins(queue => 'q'), t.worker(); SELECT t.claim(1, "
+                 "9); SELECT t.cancel(1, true), t.cancel(2, true);"
+                 "SELECT t.ask('cancel', '{\"queue\":\"q\"}', true)");
+    jobs_expect(url, "SELECT t.sweep(), t.counts(1)", "done|aborting 1, matched 1");
+    jobs_expect(url, "SELECT job_id, requests FROM belay.cancellations ORDER BY 1",
+                "1|1\n2|2");
+    jobs_check(url);
 }

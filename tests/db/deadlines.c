@@ -146,3 +146,13 @@ Test(deadlines, a_batch_shows_them_as_a_single_cancel_does)
     jobs_expect(url, "SELECT belay.job(1) ->> 'timeout_seconds'", "1.5");
     jobs_expect(url, "SELECT belay.job(1) ->> 'deadline'", "2100-01-01T00:00:00.000000Z");
 }
+
+Test(deadlines, one_with_a_queueing_lock_is_cancelled_beside_one_without_a_deadline)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.ins(), t.ins(NULL, 'q')");
+    jobs_expect(url, "SELECT t.expire(2)", "cancelled");
+    jobs_expect(url, "SELECT t.status(1), t.status(2)", "todo|cancelled");
+    jobs_check(url);
+}

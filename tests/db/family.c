@@ -303,3 +303,38 @@ Test(family, a_job_that_waits_and_is_held_waits_on_when_it_is_released)
     jobs_expect(url, "SELECT t.release(3), t.place(3)", "released|ready");
     jobs_check(url);
 }
+
+/* -- beside other families ----------------------------------------------------------- */
+
+Test(family, those_that_wait_are_told_one_by_one_and_none_is_forgotten)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.ins(), t.ins(), t.worker(); SELECT t.claim(1);"
+                      "SELECT t.after(1), t.after(1), t.after(2)");
+    jobs_expect(url, "SELECT t.finish_mine(1), t.told(1)", "succeeded|+1 +1");
+    jobs_expect(url, "SELECT t.place(3), t.place(4), t.place(5)", "ready|ready|waits");
+    jobs_check(url);
+}
+
+Test(family, what_was_refused_is_nobodys_child)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.ins()");
+    jobs_expect(url, "SELECT t.put('{\"parent_id\":1,\"depends_on\":[999]}')",
+                "dependency-not-found");
+    jobs_expect(url, "SELECT count(*) FROM belay.children", "0");
+    jobs_check(url);
+}
+
+Test(family, children_of_one_that_is_gone_are_no_concern_of_others)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.ins(), t.ins(); SELECT t.child(1, 'ignore'), t.child(2);"
+                      "SELECT t.del(1), t.told()");
+    jobs_expect(url, "SELECT parent_id, id FROM belay.children", "2|4");
+    jobs_expect(url, "SELECT t.cancel(2), t.told()", "cancelled|4:cancelled");
+    jobs_check(url);
+}

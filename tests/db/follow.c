@@ -1,6 +1,7 @@
 /* What follows the end of a job: the job that it asked for, on every way to an end, and
  * its own disappearance. */
 #include "tests/db/jobs.h"
+#include "tests/db/session.h"
 #include "tests/support/cluster.h"
 #include "tests/support/service.h"
 
@@ -173,4 +174,57 @@ Test(follow, a_delete_policy_leaves_receipts_and_events)
     jobs_expect(url, "SELECT t.receipts(1)", "1:aborted");
     jobs_expect(url, "SELECT t.events(1)",
                 "deferred started abort_requested aborted deleted");
+}
+
+/* The end has the lease and puts a job in; the child has the new name and comes for the
+ * lease. */
+Test(follow, an_end_does_not_wait_for_a_child_that_brings_the_same_new_names)
+{
+    const char *url = jobs_database();
+    struct session *a = session_open(url), *b = session_open(url);
+
+    cluster_psql(url, "SELECT t.put('{\"on_success\":{\"task\":\"new\",\"queue\":"
+                      "\"fresh\"}}'), t.worker(); SELECT t.claim(1)");
+    session_run(a, "BEGIN; SELECT FROM belay.leases FOR UPDATE");
+    session_start(b, "SELECT belay.enqueue('new', queue => 'fresh', parent_id => 1) > 0");
+    session_wait_blocked(b);
+    cr_expect_str_eq(session_run(a, "SELECT t.finish(1, 1, 1)"), "succeeded");
+    session_run(a, "COMMIT");
+    cr_expect_str_eq(session_end(b), "t");
+    jobs_check(url);
+    session_close(a);
+    session_close(b);
+}
+
+#define COMPENSATED "t.put('{\"on_cancel\":{\"task\":\"t\"}}')"
+
+Test(follow, each_receipt_names_the_job_that_came_of_it)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.ins(), " COMPENSATED);
+    cluster_psql(url, "SELECT t.cancel(1), t.retry(1); SELECT t.cancel(1), t.retry(1);"
+                      "SELECT t.cancel(1)");
+    jobs_expect(url, "SELECT t.cancel(2), t.retry(2)", "cancelled|retried");
+    jobs_expect(url, "SELECT t.cancel(2)", "cancelled");
+    jobs_expect(url,
+                "SELECT job_id, n, compensation_job_id FROM belay.cancellations "
+                "ORDER BY 1, 2",
+                "1|1|\n1|2|\n1|3|\n2|1|3\n2|2|4");
+    jobs_check(url);
+}
+
+Test(follow, a_cancel_that_was_refused_in_a_batch_changes_nothing_of_what_follows)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.put('{\"on_success\":{\"task\":\"t\"}}'), t.worker();"
+                      "SELECT t.claim(1); SELECT t.ins()");
+    jobs_expect(url,
+                "SELECT string_agg(result, ' ' ORDER BY ord) FROM belay.cancel_jobs("
+                "'{1,2}', '{f,f}', '{f,f}', '{why,why}', '{ann,ann}', '{user,user}', "
+                "'{NULL,NULL}', '{NULL,NULL}', '{NULL,NULL}', '{NULL,NULL}')",
+                "job-running cancelled");
+    jobs_expect(url, "SELECT t.finish_mine(1), t.status(3)", "succeeded|todo");
+    jobs_check(url);
 }

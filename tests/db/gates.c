@@ -320,3 +320,79 @@ Test(gates, a_hold_ends_when_its_time_has_come)
     jobs_expect(url, "SELECT count(*) FROM belay.holds", "0");
     jobs_check(url);
 }
+
+/* Jobs 1 and 2 were held until a time that is over, and then anew until a later one; what
+ * was noted of the first time is still there. Of job 3 the same time is over. */
+Test(gates, a_hold_that_was_replaced_goes_by_its_new_time_only)
+{
+    const char *url = with_ten_jobs();
+
+    cluster_psql(url, "INSERT INTO belay.holds (until, id) VALUES ('2020-01-01', 1), "
+                      "('2021-01-01', 2)");
+    cluster_psql(url, "SELECT belay.hold_by_hand('{1,2}', '{a,a}', '{r,r}',"
+                      " array_fill(now() + interval '1 hour', '{2}'));"
+                      "SELECT belay.hold_by_hand('{3}', '{a}', '{r}', '{2021-01-01}')");
+    jobs_expect(url, "SELECT moved FROM belay.due(1)", "1");
+    jobs_expect(url, "SELECT t.of('held')", "1 2");
+    jobs_expect(url, "SELECT moved FROM belay.due(1)", "0");
+    jobs_expect(url, "SELECT t.of('held')", "1 2");
+    jobs_expect(url, "SELECT count(*) FROM belay.holds", "2");
+    jobs_check(url);
+}
+
+Test(gates, a_hold_that_is_over_waits_for_whoever_is_at_work_with_its_job)
+{
+    const char *url = with_ten_jobs();
+    struct session *a = session_open(url);
+
+    cluster_psql(url, "SELECT belay.hold_by_hand('{1,2}', '{a,a}', '{r,r}',"
+                      " array_fill(now() + interval '0.1 s', '{2}'))");
+    session_run(a, "SELECT pg_sleep(0.2)");
+    session_run(a, "BEGIN; SELECT id FROM belay.parked WHERE id = 1 FOR UPDATE");
+    jobs_expect(url, "SELECT moved FROM belay.due(10)", "1");
+    jobs_expect(url, "SELECT t.place(1), t.place(2)", "held|ready");
+    session_run(a, "COMMIT");
+    jobs_expect(url, "SELECT moved FROM belay.due(10)", "1");
+    jobs_expect(url, "SELECT t.place(1), t.place(2)", "ready|ready");
+    jobs_check(url);
+    session_close(a);
+}
+
+Test(gates, what_one_bucket_gives_is_not_taken_from_another)
+{
+    const char *url = with_ten_jobs();
+
+    cluster_psql(url, "SELECT t.ins(queue => 'r');"
+                      "SELECT belay.limit_to('queue', 'q', NULL, 0.001, 5);"
+                      "SELECT belay.limit_to('queue', 'r', NULL, 0.001, 5)");
+    jobs_expect(url, "SELECT count(*) FROM belay.claim(1, 3, 3, '{q}', NULL)", "3");
+    jobs_expect(url, "SELECT name, floor(tokens) FROM belay.gates ORDER BY name",
+                "q|2\nr|5");
+    jobs_expect(url, "SELECT count(*) FROM belay.claim(1, 9, 9, NULL, NULL)", "3");
+    jobs_check(url);
+}
+
+/* Two of the three wait for a thread: should the worker die, they have not started. */
+Test(gates, a_lease_says_how_many_start_at_once_behind_a_limit_too)
+{
+    const char *url = with_ten_jobs();
+
+    cluster_psql(url, "SELECT t.limit('queue', 'q', 9)");
+    jobs_expect(url, "SELECT t.claim(1, 3, 1)", "{1,2,3}");
+    jobs_expect(url, "SELECT sure, cardinality(job_ids) FROM belay.leases", "1|3");
+    jobs_check(url);
+}
+
+/* The first one waits for its next attempt, and another one has its queueing lock. */
+Test(gates, one_that_starts_again_leaves_the_queueing_lock_to_who_has_it_now)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.ins(NULL, 'k', tries => 2), t.worker();"
+                      "SELECT belay.limit_to('task', 't', 1, NULL, NULL)");
+    jobs_expect(url, "SELECT t.claim(1), t.ins(NULL, 'k'), t.back_mine(1, 'retry')",
+                "{1}|2|todo");
+    jobs_expect(url, "SELECT t.claim(1)", "{1}");
+    jobs_expect(url, "SELECT t.put(NULL, NULL, 'k')", "already-enqueued");
+    jobs_check(url);
+}

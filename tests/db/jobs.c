@@ -33,8 +33,8 @@ static const char making[] =
     " SELECT 'ready' p FROM belay.ready WHERE id = job UNION ALL SELECT 'scheduled' FROM "
     "belay.scheduled WHERE id = job"
     " UNION ALL SELECT 'blocked' FROM belay.blocked WHERE id = job"
-    " UNION ALL SELECT CASE gate_id WHEN 0 THEN 'held' ELSE 'parked' END FROM "
-    "belay.parked WHERE id = job"
+    " UNION ALL SELECT CASE gate_id WHEN 0 THEN 'held' WHEN -1 THEN 'aside' ELSE "
+    "'parked' END FROM belay.parked WHERE id = job"
     " UNION ALL SELECT 'waits' FROM belay.waits WHERE id = job"
     " UNION ALL SELECT 'lease' FROM belay.leases, unnest(job_ids) u WHERE u = job"
     " UNION ALL SELECT 'ends' FROM belay.ends WHERE id = job) x $$;"
@@ -42,7 +42,8 @@ static const char making[] =
     " SELECT string_agg(event::json ->> 'type', ' ' ORDER BY id) FROM "
     "belay.job_events(job, NULL, 1000) $$;"
     "CREATE FUNCTION t.receipts(job bigint) RETURNS text LANGUAGE sql AS $$"
-    " SELECT string_agg(concat(n, ':', coalesce(outcome, 'open')), ' ' ORDER BY n) FROM "
+    " SELECT string_agg(concat(n, ':', coalesce(outcome, CASE stopped_at WHEN "
+    "'infinity' THEN 'pending' ELSE 'open' END)), ' ' ORDER BY n) FROM "
     "belay.cancellations"
     " WHERE job_id = job $$;"
     /* Schedules of which an hour of ticks is to be caught up. */
@@ -196,13 +197,46 @@ static const char families[] =
     "c.parent_id) AND NOT EXISTS (SELECT FROM belay.sweeps s WHERE s.parent_id = "
     "c.parent_id) $$;";
 
+static const char undoing[] =
+    "CREATE FUNCTION t.undo(job bigint, abort boolean DEFAULT false, seconds int DEFAULT "
+    "60, more text DEFAULT '', only_if text DEFAULT NULL) RETURNS text LANGUAGE sql AS "
+    "$$ SELECT result FROM belay.cancel_jobs(ARRAY[job], ARRAY[abort], ARRAY[false], "
+    "ARRAY['why'], ARRAY['ann'], ARRAY['user'], ARRAY[NULL::int], ARRAY[only_if], "
+    "ARRAY[NULL::int], ARRAY[NULL], ARRAY[concat('{\"undo_seconds\":', seconds, more, "
+    "'}')::json]) $$;"
+    "CREATE FUNCTION t.restore(job bigint, if_match text DEFAULT NULL) RETURNS text "
+    "LANGUAGE sql AS $$ SELECT result FROM belay.restore_jobs(ARRAY[job], ARRAY['ann'], "
+    "ARRAY[if_match]) $$;"
+    /* The windows of all jobs are over. */
+    "CREATE FUNCTION t.undos_end() RETURNS text LANGUAGE plpgsql AS $$ BEGIN"
+    " UPDATE belay.undos SET at = at - interval '1 hour';"
+    " UPDATE belay.jobs SET options = (options::jsonb || jsonb_build_object('cancel_at', "
+    "belay.time_text((options ->> 'cancel_at')::timestamptz - interval '1 hour')))::json "
+    "WHERE options -> 'cancel_at' IS NOT NULL;"
+    " RETURN (SELECT string_agg(job_id || ':' || result, ' ' ORDER BY job_id) FROM "
+    "belay.end_undos(1000)); END $$;"
+    "CREATE FUNCTION t.undo_faults() RETURNS SETOF text LANGUAGE sql AS $$ SELECT "
+    "concat('job ', j.id, ' says that it is cancelled at ', j.options ->> 'cancel_at') "
+    "FROM belay.jobs j WHERE (j.options -> 'cancel_at' IS NOT NULL) <> EXISTS (SELECT "
+    "FROM belay.cancellations c WHERE c.job_id = j.id AND c.stopped_at = 'infinity') OR "
+    "j.options -> 'cancel_at' IS NOT NULL AND (EXISTS (SELECT FROM belay.ends e WHERE "
+    "e.id = j.id) OR NOT EXISTS (SELECT FROM belay.follows f WHERE f.job_id = j.id) OR "
+    "t.place(j.id) NOT IN ('aside', 'held', 'waits', 'lease')) UNION ALL SELECT "
+    "concat('job ', p.id, ' is aside for nothing') FROM belay.parked p JOIN belay.jobs j "
+    "ON j.id = p.id WHERE p.gate_id = -1 AND j.options -> 'cancel_at' IS NULL UNION ALL "
+    "SELECT concat('receipt of ', c.job_id, ' is pending for ever') FROM "
+    "belay.cancellations c WHERE c.stopped_at = 'infinity' AND NOT EXISTS (SELECT FROM "
+    "belay.jobs j WHERE j.id = c.job_id) $$;";
+
 static const char checking[] =
-    "CREATE FUNCTION t.check() RETURNS text LANGUAGE sql AS $$ WITH p AS ("
+    "CREATE FUNCTION t.check() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN (WITH p "
+    "AS ("
     " SELECT id, 'ready' p FROM belay.ready UNION ALL SELECT id, 'scheduled' FROM "
     "belay.scheduled"
     " UNION ALL SELECT id, 'blocked' FROM belay.blocked UNION ALL SELECT id, 'ends' FROM "
-    "belay.ends UNION ALL SELECT id, CASE gate_id WHEN 0 THEN 'held' ELSE 'parked' END "
-    "FROM belay.parked UNION ALL SELECT id, 'waits' FROM belay.waits"
+    "belay.ends UNION ALL SELECT id, CASE gate_id WHEN 0 THEN 'held' WHEN -1 THEN "
+    "'aside' "
+    "ELSE 'parked' END FROM belay.parked UNION ALL SELECT id, 'waits' FROM belay.waits"
     " UNION ALL SELECT u, 'lease' FROM belay.leases, unnest(job_ids) u), x (what) AS ("
     " SELECT concat('job ', j.id, ' is in ', coalesce(string_agg(p.p, '+'), 'no place')) "
     "FROM belay.jobs j"
@@ -218,7 +252,7 @@ static const char checking[] =
     " UNION ALL SELECT concat('lock ', h.lock, ' is held by ', h.id, ' in ', p.p) FROM "
     "belay.held h"
     " LEFT JOIN p USING (id) LEFT JOIN belay.jobs j USING (id) WHERE p.p IS NULL OR p.p "
-    "IN ('ends', 'blocked', 'held', 'waits')"
+    "IN ('ends', 'blocked', 'held', 'aside', 'waits')"
     " OR j.lock <> h.lock"
     " UNION ALL SELECT concat('job ', j.id, ' has no turn but is in ', p.p) FROM "
     "belay.jobs j JOIN p USING (id)"
@@ -240,7 +274,8 @@ static const char checking[] =
     " AND l.job_ids @> ARRAY[c.job_id]))"
     " UNION ALL SELECT concat('receipt ', job_id, '/', n, ' stages') FROM "
     "belay.cancellations"
-    " WHERE (outcome IS NULL) <> (stopped_at IS NULL) OR requested_at > "
+    " WHERE (outcome IS NULL) <> (stopped_at IS NULL OR stopped_at = 'infinity') OR "
+    "requested_at > "
     "least(delivered_at, acknowledged_at,"
     " stopped_at)"
     " UNION ALL SELECT concat('job ', c.job_id, ' was to be deleted') FROM "
@@ -255,13 +290,14 @@ static const char checking[] =
     " WHERE p.gate_id > 0 AND NOT EXISTS (SELECT FROM belay.gates g WHERE g.id = "
     "p.gate_id)"
     " UNION ALL SELECT * FROM t.family_faults()"
+    " UNION ALL SELECT * FROM t.undo_faults()"
     " UNION ALL SELECT concat('lease ', l.id) FROM belay.leases l WHERE l.job_ids = '{}'"
     " OR EXISTS (SELECT FROM unnest(l.job_ids) u WHERE u NOT BETWEEN l.lo AND l.hi)"
     " UNION ALL SELECT concat('job ', e.id, ' ended aborted without a receipt') FROM "
     "belay.ends e WHERE e.status = 5"
     " AND NOT EXISTS (SELECT FROM belay.cancellations c WHERE c.job_id = e.id AND "
     "c.attempt = e.attempts))"
-    " SELECT coalesce(string_agg(what, E'\\n'), '') FROM x $$;";
+    " SELECT coalesce(string_agg(what, E'\\n'), '') FROM x); END $$;";
 
 const char *jobs_database(void)
 {
@@ -271,6 +307,7 @@ const char *jobs_database(void)
     cluster_psql(url, doing);
     cluster_psql(url, gating);
     cluster_psql(url, families);
+    cluster_psql(url, undoing);
     cluster_psql(url, checking);
     return url;
 }

@@ -6,6 +6,7 @@
 #include "tests/db/jobs.h"
 #include "tests/db/session.h"
 #include "tests/support/cluster.h"
+#include "tests/support/service.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
@@ -150,7 +151,7 @@ static void wait_blocked(const char *url, const char *who)
              "SELECT count(*) FROM pg_stat_activity WHERE application_name = '%s' AND"
              " datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0",
              who);
-    for (int i = 0; i < 400; i++) {
+    for (int64_t end = clock_ms() + 10000; clock_ms() < end;) {
         if (cluster_int(url, sql) == 1)
             return;
     }
@@ -314,6 +315,11 @@ Test(lane, a_connection_that_was_ended_is_opened_again)
 
     submit_insert(b, 0, "t", 1, 1);
     wait_done(b, 1);
+    const char *were = text_of(
+        "%s",
+        cluster_psql(url, "SELECT array_agg(pid) FROM pg_stat_activity WHERE datname"
+                          " = current_database() AND application_name ="
+                          " 'belay write'"));
     cr_assert_gt(cluster_kill_sessions(url, "belay write"), 0);
     cr_assert_eq(cluster_int(url, "SELECT count(*) FROM belay.jobs"), 1);
     submit_insert(b, 1, "t", 1, 1);
@@ -321,9 +327,55 @@ Test(lane, a_connection_that_was_ended_is_opened_again)
     /* PostgreSQL had said that it ends the session: nothing had happened, whichever was
      * first. */
     cr_expect(b->answers[1].why == ERR_OK || b->answers[1].why == ERR_UNAVAILABLE);
+    while (cluster_int(url, text_of("SELECT count(*) FROM pg_stat_activity WHERE pid ="
+                                    " ANY('%s')",
+                                    were)) > 0)
+        usleep(10 * 1000);
     submit_insert(b, 2, "t", 1, 1);
     wait_done(b, 3);
     cr_expect_eq(b->answers[2].why, ERR_OK);
+    bench_close(b);
+}
+
+/* The backends of this test's database; returns how many. */
+static int signal_backends(const char *url, const char *who, int sig)
+{
+    char sql[200];
+
+    snprintf(sql, sizeof sql,
+             "SELECT string_agg(pid::text, ' ') FROM pg_stat_activity WHERE"
+             " application_name = '%s' AND datname = current_database()",
+             who);
+    const char *pids = cluster_psql(url, sql);
+    int n = 0;
+    for (char *end; strtol(pids, &end, 10) > 0; pids = end, n++)
+        kill((pid_t)strtol(pids, NULL, 10), sig);
+    return n;
+}
+
+/* As a link does that swallows everything: no connection hears of it by itself. */
+Test(lane, the_silence_of_one_connection_is_the_silence_of_all)
+{
+    const char *url = jobs_database();
+    struct bench *b = bench_open(url);
+    int i = 0, frozen;
+
+    do {
+        submit_get(b, i++, 1);
+        wait_done(b, i);
+        frozen = signal_backends(url, "belay read", SIGSTOP);
+        if (frozen < 2)
+            signal_backends(url, "belay read", SIGCONT);
+    } while (frozen < 2 && i < OPS_MAX - 2);
+    submit_get(b, i, 1);
+    wait_done(b, i + 1);
+    cr_expect_eq(b->answers[i].why, ERR_UNAVAILABLE);
+    int64_t began_ms = clock_ms();
+    submit_get(b, i + 1, 1);
+    wait_done(b, i + 2);
+    cr_expect_eq(b->answers[i + 1].why, ERR_OK, "%s", b->answers[i + 1].message);
+    cr_expect_lt(clock_ms() - began_ms, 1500);
+    signal_backends(url, "belay read", SIGCONT);
     bench_close(b);
 }
 

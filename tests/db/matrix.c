@@ -1,26 +1,68 @@
 /* Every state of a job against every statement: what is answered, and where the job
- * stands then. Each row names all thirteen states, so that none is forgotten. */
+ * stands then. The table is tests/model/transitions.txt, which the model reads too. */
 #include "server/core/buf.h"
 #include "server/core/cleanup.h"
-#include "tests/db/jobs.h"
+#include "tests/db/states.h"
 #include "tests/support/cluster.h"
 
 #include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-TestSuite(matrix, .timeout = 60);
+TestSuite(matrix, .timeout = 120);
 
-enum { STATES = 13 };
+#define TABLE "tests/model/transitions.txt"
 
-static const char *const states[STATES] = {
-    "ready",     "scheduled", "blocked",   "parked",  "held",    "doing",  "asked",
-    "succeeded", "failed",    "cancelled", "aborted", "unknown", "deleted"};
+enum { ROWS = 80, HEAD_BYTES = 200, CELLS_BYTES = 1500 };
 
-/* Puts the job in for each `@` of the operation. */
-static void add_call(struct buf *sql, const char *operation)
+/* A row: `name, N attempts: call`, and the lines below. Criterion hands it to another
+ * process, so it has no pointers. */
+struct row {
+    char head[HEAD_BYTES];
+    char cells[CELLS_BYTES];
+};
+
+static void add_line(struct row *rows, size_t *n, const char *line)
 {
-    for (const char *c = operation; *c != '\0'; c++) {
+    if (line[0] == '#' || line[0] == '\n')
+        return;
+    if (line[0] != ' ') {
+        cr_assert(*n < ROWS && strlen(line) < HEAD_BYTES, "%s", line);
+        snprintf(rows[(*n)++].head, HEAD_BYTES, "%.*s", (int)strcspn(line, "\n"), line);
+        return;
+    }
+    char *cells = rows[*n - 1].cells;
+    size_t have = strlen(cells);
+    cr_assert(have + strlen(line) < CELLS_BYTES, "%s", line);
+    snprintf(cells + have, CELLS_BYTES - have, "%s", line);
+}
+
+static void free_rows(struct criterion_test_params *p)
+{
+    cr_free(p->params);
+}
+
+ParameterizedTestParameters(matrix, every_statement_from_every_state)
+{
+    struct row *rows = cr_calloc(ROWS, sizeof *rows);
+    FILE *f = fopen(TABLE, "r");
+    char line[CELLS_BYTES];
+    size_t n = 0;
+
+    if (f != NULL) {
+        while (fgets(line, sizeof line, f) != NULL)
+            add_line(rows, &n, line);
+        fclose(f);
+    }
+    return cr_make_param_array(struct row, rows, n, free_rows);
+}
+
+/* Puts the job in for each `@` of the call. */
+static void add_call(struct buf *sql, const char *call)
+{
+    for (const char *c = call; *c != '\0'; c++) {
         if (*c == '@')
             buf_adds(sql, "(SELECT job FROM m WHERE n = currval('s'))");
         else
@@ -28,413 +70,50 @@ static void add_call(struct buf *sql, const char *operation)
     }
 }
 
-/* Applies `operation` to a job in each state, each in a transaction of its own;
- * expected[] are "answer>status". */
-static void expect_row(const char *operation, const char *const expected[STATES])
+/* Applies the call to a job in each state, each in a transaction of its own. */
+static void add_states(struct buf *sql, const char *call, int attempts)
+{
+    buf_adds(sql, "CREATE TEMP SEQUENCE s;"
+                  "CREATE TEMP TABLE m (n int, state text, job bigint, answer text,"
+                  " after text);");
+    for (int i = 0; i < STATES; i++) {
+        buf_addf(sql,
+                 "BEGIN; INSERT INTO m SELECT nextval('s'), '%s', t.stand('%s', %d);"
+                 "COMMIT; BEGIN; UPDATE m SET answer = x.a FROM (SELECT ",
+                 states[i], states[i], attempts);
+        add_call(sql, call);
+        buf_adds(
+            sql,
+            " AS a OFFSET 0) x WHERE n = currval('s'); COMMIT;"
+            "UPDATE m SET after = t.state(job) || t.check() WHERE n = currval('s');");
+    }
+}
+
+ParameterizedTest(const struct row *row, matrix, every_statement_from_every_state)
 {
     CLEANUP(buf_release) struct buf sql = BUF_INIT;
-    const char *url = jobs_database();
-    char *answers, *rest;
+    const char *call = strstr(row->head, ": ");
+    const char *attempts = strchr(row->head, ',');
 
-    buf_adds(&sql, "CREATE TEMP SEQUENCE s;"
-                   "CREATE TEMP TABLE m (n int, job bigint, answer text, after text);");
-    for (int i = 0; i < STATES; i++) {
-        buf_addf(&sql,
-                 "BEGIN; INSERT INTO m SELECT nextval('s'), t.make('%s'); COMMIT;"
-                 "BEGIN; UPDATE m SET answer = x.a FROM (SELECT ",
-                 states[i]);
-        add_call(&sql, operation);
-        buf_adds(
-            &sql,
-            " AS a OFFSET 0) x WHERE n = currval('s'); COMMIT;"
-            "UPDATE m SET after = t.status(job) || t.check() WHERE n = currval('s');");
-    }
-    buf_adds(&sql, "SELECT answer || '>' || after FROM m ORDER BY n");
-    answers = rest = strdup(cluster_psql(url, sql.text));
-    for (int i = 0; i < STATES; i++) {
-        const char *answer = strsep(&rest, "\n");
-        cr_expect_str_eq(answer, expected[i], "%s of a job that is %s: %s and not %s",
-                         operation, states[i], answer, expected[i]);
-    }
-    free(answers);
+    cr_assert_not_null(call, "%s", row->head);
+    add_states(&sql, call + 2,
+               attempts != NULL && attempts < call ? (int)strtol(attempts + 1, NULL, 10)
+                                                   : 1);
+    buf_adds(&sql,
+             "SELECT string_agg(concat('  ', states, ': ', answer, ' > ', after, E'\\n'),"
+             " '' ORDER BY first) FROM (SELECT string_agg(state, ' ' ORDER BY n) states,"
+             " coalesce(answer, 'nothing') answer, CASE WHEN after IN (state, 'none'"
+             " || repeat('?', (state NOT IN ('unknown', 'deleted'))::int)) THEN '=' ELSE"
+             " after END after, min(n) first FROM m GROUP BY 2, 3) x");
+    const char *is = cluster_psql(states_database(), sql.text);
+    cr_expect_str_eq(is, row->cells, "%s\nis\n%snot\n%s", row->head, is, row->cells);
 }
 
-Test(matrix, cancel)
+/* A table that was not found would be one without rows, and no test. */
+Test(matrix, the_table_has_rows)
 {
-    static const char *const expected[STATES] = {
-        "cancelled>cancelled",         "cancelled>cancelled",     "cancelled>cancelled",
-        "cancelled>cancelled",         "cancelled>cancelled",     "job-running>doing",
-        "job-running>doing",           "job-finished>succeeded",  "job-finished>failed",
-        "already_cancelled>cancelled", "already_aborted>aborted", "job-not-found>none",
-        "job-not-found>none"};
+    FILE *f = fopen(TABLE, "r");
 
-    expect_row("t.cancel(@)", expected);
-}
-
-Test(matrix, cancel_with_abort)
-{
-    static const char *const expected[STATES] = {
-        "cancelled>cancelled",     "cancelled>cancelled",
-        "cancelled>cancelled",     "cancelled>cancelled",
-        "cancelled>cancelled",     "aborting>doing",
-        "aborting>doing",          "job-finished>succeeded",
-        "job-finished>failed",     "already_cancelled>cancelled",
-        "already_aborted>aborted", "job-not-found>none",
-        "job-not-found>none"};
-
-    expect_row("t.cancel(@, true)", expected);
-}
-
-Test(matrix, cancel_with_delete)
-{
-    static const char *const expected[STATES] = {
-        "cancelled>none",         "cancelled>none",         "cancelled>none",
-        "cancelled>none",         "cancelled>none",         "job-running>doing",
-        "job-running>doing",      "job-finished>succeeded", "job-finished>failed",
-        "already_cancelled>none", "already_aborted>none",   "job-not-found>none",
-        "job-not-found>none"};
-
-    expect_row("t.cancel(@, false, true)", expected);
-}
-
-Test(matrix, cancel_with_abort_and_delete)
-{
-    static const char *const expected[STATES] = {
-        "cancelled>none",         "cancelled>none",         "cancelled>none",
-        "cancelled>none",         "cancelled>none",         "aborting>doing",
-        "aborting>doing",         "job-finished>succeeded", "job-finished>failed",
-        "already_cancelled>none", "already_aborted>none",   "job-not-found>none",
-        "job-not-found>none"};
-
-    expect_row("t.cancel(@, true, true)", expected);
-}
-
-Test(matrix, cancel_of_another_attempt)
-{
-    static const char *const expected[STATES] = {
-        "precondition-failed>todo",    "precondition-failed>todo",
-        "precondition-failed>todo",    "precondition-failed>todo",
-        "precondition-failed>todo",    "precondition-failed>doing",
-        "precondition-failed>doing",   "precondition-failed>succeeded",
-        "precondition-failed>failed",  "precondition-failed>cancelled",
-        "precondition-failed>aborted", "job-not-found>none",
-        "job-not-found>none"};
-
-    expect_row("t.cancel(@, true, true, NULL, 99)", expected);
-}
-
-Test(matrix, cancel_only_if_todo)
-{
-    static const char *const expected[STATES] = {
-        "cancelled>cancelled",         "cancelled>cancelled",
-        "cancelled>cancelled",         "cancelled>cancelled",
-        "cancelled>cancelled",         "precondition-failed>doing",
-        "precondition-failed>doing",   "precondition-failed>succeeded",
-        "precondition-failed>failed",  "precondition-failed>cancelled",
-        "precondition-failed>aborted", "job-not-found>none",
-        "job-not-found>none"};
-
-    expect_row("t.cancel(@, true, false, '{todo}')", expected);
-}
-
-Test(matrix, delete)
-{
-    static const char *const expected[STATES] = {
-        "deleted>none",      "deleted>none", "deleted>none",
-        "deleted>none",      "deleted>none", "job-running>doing",
-        "job-running>doing", "deleted>none", "deleted>none",
-        "deleted>none",      "deleted>none", "job-not-found>none",
-        "job-not-found>none"};
-
-    expect_row("t.del(@)", expected);
-}
-
-Test(matrix, delete_with_abort)
-{
-    static const char *const expected[STATES] = {
-        "deleted>none",      "deleted>none",   "deleted>none",   "deleted>none",
-        "deleted>none",      "aborting>doing", "aborting>doing", "deleted>none",
-        "deleted>none",      "deleted>none",   "deleted>none",   "job-not-found>none",
-        "job-not-found>none"};
-
-    expect_row("t.del(@, true)", expected);
-}
-
-Test(matrix, delete_of_another_version)
-{
-    static const char *const expected[STATES] = {
-        "precondition-failed>todo",    "precondition-failed>todo",
-        "precondition-failed>todo",    "precondition-failed>todo",
-        "precondition-failed>todo",    "precondition-failed>doing",
-        "precondition-failed>doing",   "precondition-failed>succeeded",
-        "precondition-failed>failed",  "precondition-failed>cancelled",
-        "precondition-failed>aborted", "job-not-found>none",
-        "job-not-found>none"};
-
-    expect_row("t.del(@, true, 'ann', 'f00')", expected);
-}
-
-Test(matrix, retry)
-{
-    static const char *const expected[STATES] = {
-        "job-not-finished>todo",  "job-not-finished>todo", "job-not-finished>todo",
-        "job-not-finished>todo",  "job-not-finished>todo", "job-not-finished>doing",
-        "job-not-finished>doing", "retried>todo",          "retried>todo",
-        "retried>todo",           "retried>todo",          "job-not-found>none",
-        "job-not-found>none"};
-
-    expect_row("t.retry(@)", expected);
-}
-
-Test(matrix, restore)
-{
-    static const char *const expected[STATES] = {
-        "job-not-cancelled>todo",    "job-not-cancelled>todo",
-        "job-not-cancelled>todo",    "job-not-cancelled>todo",
-        "job-not-cancelled>todo",    "job-not-cancelled>doing",
-        "job-not-cancelled>doing",   "job-not-cancelled>succeeded",
-        "job-not-cancelled>failed",  "restored>todo",
-        "job-not-cancelled>aborted", "job-not-found>none",
-        "job-not-found>none"};
-
-    expect_row("(SELECT result FROM belay.restore_jobs(ARRAY[@], '{ann}', '{NULL}'))",
-               expected);
-}
-
-Test(matrix, finish_with_success)
-{
-    static const char *const expected[STATES] = {"stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "succeeded>succeeded",
-                                                 "succeeded/completed>succeeded",
-                                                 "stale>succeeded",
-                                                 "stale>failed",
-                                                 "stale>cancelled",
-                                                 "stale>aborted",
-                                                 "stale>none",
-                                                 "stale>none"};
-
-    expect_row("coalesce(t.finish_mine(@), 'stale')", expected);
-}
-
-Test(matrix, finish_with_failure)
-{
-    static const char *const expected[STATES] = {
-        "stale>todo",   "stale>todo",      "stale>todo",           "stale>todo",
-        "stale>todo",   "failed>failed",   "failed/failed>failed", "stale>succeeded",
-        "stale>failed", "stale>cancelled", "stale>aborted",        "stale>none",
-        "stale>none"};
-
-    expect_row("coalesce(t.finish_mine(@, 'failed'), 'stale')", expected);
-}
-
-Test(matrix, finish_as_aborted)
-{
-    static const char *const expected[STATES] = {"stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "failed>failed",
-                                                 "aborted/aborted>aborted",
-                                                 "stale>succeeded",
-                                                 "stale>failed",
-                                                 "stale>cancelled",
-                                                 "stale>aborted",
-                                                 "stale>none",
-                                                 "stale>none"};
-
-    expect_row("coalesce(t.finish_mine(@, 'aborted'), 'stale')", expected);
-}
-
-Test(matrix, finish_as_killed)
-{
-    static const char *const expected[STATES] = {"stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "failed>failed",
-                                                 "aborted/killed>aborted",
-                                                 "stale>succeeded",
-                                                 "stale>failed",
-                                                 "stale>cancelled",
-                                                 "stale>aborted",
-                                                 "stale>none",
-                                                 "stale>none"};
-
-    expect_row("coalesce((SELECT t.finish(@, l.id, l.worker_id, 'aborted', 1, true) "
-               "FROM (SELECT (t.lease(@)).*) l WHERE l.id > 0), 'stale')",
-               expected);
-}
-
-Test(matrix, finish_by_another_worker)
-{
-    static const char *const expected[STATES] = {
-        "stale>todo",   "stale>todo",      "stale>todo",    "stale>todo",
-        "stale>todo",   "stale>doing",     "stale>doing",   "stale>succeeded",
-        "stale>failed", "stale>cancelled", "stale>aborted", "stale>none",
-        "stale>none"};
-
-    expect_row("coalesce((SELECT t.finish(@, l.id, l.worker_id + 1) FROM (SELECT "
-               "(t.lease(@)).*) l WHERE l.id > 0), 'stale')",
-               expected);
-}
-
-Test(matrix, finish_under_another_lease)
-{
-    static const char *const expected[STATES] = {
-        "stale>todo",   "stale>todo",      "stale>todo",    "stale>todo",
-        "stale>todo",   "stale>doing",     "stale>doing",   "stale>succeeded",
-        "stale>failed", "stale>cancelled", "stale>aborted", "stale>none",
-        "stale>none"};
-
-    expect_row("coalesce((SELECT t.finish(@, l.id - 1, l.worker_id) FROM (SELECT "
-               "(t.lease(@)).*) l WHERE l.id > 0), 'stale')",
-               expected);
-}
-
-Test(matrix, give_back_after_the_last_attempt)
-{
-    static const char *const expected[STATES] = {
-        "stale>todo",   "stale>todo",      "stale>todo",           "stale>todo",
-        "stale>todo",   "failed>failed",   "failed/failed>failed", "stale>succeeded",
-        "stale>failed", "stale>cancelled", "stale>aborted",        "stale>none",
-        "stale>none"};
-
-    expect_row("coalesce(t.back_mine(@, 'retry'), 'stale')", expected);
-}
-
-Test(matrix, give_back_at_shutdown)
-{
-    static const char *const expected[STATES] = {"stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "todo>todo",
-                                                 "aborted/aborted>aborted",
-                                                 "stale>succeeded",
-                                                 "stale>failed",
-                                                 "stale>cancelled",
-                                                 "stale>aborted",
-                                                 "stale>none",
-                                                 "stale>none"};
-
-    expect_row("coalesce(t.back_mine(@, 'shutdown'), 'stale')", expected);
-}
-
-Test(matrix, give_back_after_it_took_too_long)
-{
-    static const char *const expected[STATES] = {"stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "failed>failed",
-                                                 "aborted/aborted>aborted",
-                                                 "stale>succeeded",
-                                                 "stale>failed",
-                                                 "stale>cancelled",
-                                                 "stale>aborted",
-                                                 "stale>none",
-                                                 "stale>none"};
-
-    expect_row("coalesce(t.back_mine(@, 'timeout'), 'stale')", expected);
-}
-
-Test(matrix, give_back_after_it_took_too_long_and_was_killed)
-{
-    static const char *const expected[STATES] = {"stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "failed>failed",
-                                                 "aborted/killed>aborted",
-                                                 "stale>succeeded",
-                                                 "stale>failed",
-                                                 "stale>cancelled",
-                                                 "stale>aborted",
-                                                 "stale>none",
-                                                 "stale>none"};
-
-    expect_row("coalesce(t.back_mine(@, 'killed'), 'stale')", expected);
-}
-
-Test(matrix, timeout_of_an_attempt)
-{
-    static const char *const expected[STATES] = {"precondition-failed>todo",
-                                                 "precondition-failed>todo",
-                                                 "precondition-failed>todo",
-                                                 "precondition-failed>todo",
-                                                 "precondition-failed>todo",
-                                                 "aborting>doing",
-                                                 "aborting>doing",
-                                                 "precondition-failed>succeeded",
-                                                 "precondition-failed>failed",
-                                                 "precondition-failed>cancelled",
-                                                 "precondition-failed>aborted",
-                                                 "job-not-found>none",
-                                                 "job-not-found>none"};
-
-    expect_row("t.late(@)", expected);
-}
-
-Test(matrix, deadline)
-{
-    static const char *const expected[STATES] = {
-        "cancelled>cancelled", "cancelled>cancelled", "cancelled>cancelled",
-        "cancelled>cancelled", "cancelled>cancelled", "aborting>doing",
-        "aborting>doing",      "nothing>succeeded",   "nothing>failed",
-        "nothing>cancelled",   "nothing>aborted",     "nothing>none",
-        "nothing>none"};
-
-    expect_row("coalesce(t.expire(@), 'nothing')", expected);
-}
-
-Test(matrix, give_back_unstarted)
-{
-    static const char *const expected[STATES] = {"stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "stale>todo",
-                                                 "todo>todo",
-                                                 "cancelled/cancelled>cancelled",
-                                                 "stale>succeeded",
-                                                 "stale>failed",
-                                                 "stale>cancelled",
-                                                 "stale>aborted",
-                                                 "stale>none",
-                                                 "stale>none"};
-
-    expect_row("coalesce(t.back_mine(@, 'unstarted'), 'stale')", expected);
-}
-
-Test(matrix, reap_of_a_live_worker)
-{
-    static const char *const expected[STATES] = {
-        "nothing>todo",   "nothing>todo",      "nothing>todo",    "nothing>todo",
-        "nothing>todo",   "nothing>doing",     "nothing>doing",   "nothing>succeeded",
-        "nothing>failed", "nothing>cancelled", "nothing>aborted", "nothing>none",
-        "nothing>none"};
-
-    expect_row("coalesce(t.reap(), 'nothing')", expected);
-}
-
-Test(matrix, reap_of_a_dead_worker)
-{
-    static const char *const expected[STATES] = {
-        "nothing>todo",   "nothing>todo",      "nothing>todo",    "nothing>todo",
-        "nothing>todo",   "failed>failed",     "aborted>aborted", "nothing>succeeded",
-        "nothing>failed", "nothing>cancelled", "nothing>aborted", "nothing>none",
-        "nothing>none"};
-
-    expect_row("coalesce(t.die(@)::text, '') || coalesce(split_part(t.reap(), ':', 2), "
-               "'nothing')",
-               expected);
+    cr_assert_not_null(f, "no " TABLE ": run it from the root of the project");
+    fclose(f);
 }

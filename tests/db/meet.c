@@ -133,6 +133,12 @@ Test(meet, a_retry_waits_for_the_delete_and_finds_nothing)
                            "SELECT t.status(1)", "none"});
 }
 
+Test(meet, a_hold_waits_for_the_delete_and_finds_nothing)
+{
+    meet(&(struct meeting){"SELECT t.ins()", "SELECT t.del(1)", "SELECT t.hold(1)",
+                           "deleted", "job-not-found", "SELECT t.status(1)", "none"});
+}
+
 Test(meet, a_delete_waits_for_the_retry_and_deletes_what_waits)
 {
     meet(&(struct meeting){"SELECT t.make('failed')", "SELECT t.retry(1)",

@@ -75,3 +75,32 @@ Test(retention, the_trail_of_removed_jobs_has_one_of_its_own)
                 "0 FROM belay.events WHERE job_id = 2), t.receipts(3)",
                 "0|0|t|1:open");
 }
+
+/* 1 and 3 were removed, 2 is there; all of it is old but the receipt of 3. */
+Test(retention, a_receipt_goes_when_it_is_old_and_its_job_is_gone)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url,
+                 "SELECT t.ins(), t.ins(), t.ins(); SELECT t.cancel(1), t.cancel(2), "
+                 "t.cancel(3); SELECT t.del(1), t.del(3);"
+                 "UPDATE belay.events SET at = at - interval '1 day';"
+                 "UPDATE belay.cancellations SET stopped_at = stopped_at - interval "
+                 "'1 day' WHERE job_id < 3");
+    jobs_expect(url, "SELECT removed FROM belay.retain_trail(3600, 3, 100)", "0");
+    jobs_expect(url, "SELECT removed > 0 FROM belay.retain_trail(3600, 0, 100)", "t");
+    jobs_expect(url,
+                "SELECT string_agg(job_id::text, ' ' ORDER BY job_id) FROM "
+                "belay.cancellations",
+                "2 3");
+}
+
+Test(retention, a_step_goes_on_behind_the_one_before)
+{
+    const char *url = jobs_database();
+
+    cluster_psql(url, "SELECT t.ins(), t.ins(); SELECT t.cancel(1), t.cancel(2);"
+                      "UPDATE belay.ends SET finished_at = now() - interval '1 day'");
+    jobs_expect(url, "SELECT removed FROM belay.retain('{60,60,60,60}', 1, 10)", "1");
+    jobs_expect(url, "SELECT t.status(1), t.status(2)", "cancelled|none");
+}

@@ -152,7 +152,21 @@ Test(schedules, a_zone_that_has_gone_stops_one_schedule_and_no_other)
     jobs_expect(url, "SELECT t.tick() ~ '^a .*Atlantis.*, b made [0-9]+$'", "t");
     jobs_expect(url, "SELECT paused, next_at FROM belay.schedules WHERE name = 'a'",
                 "t|");
+    jobs_expect(url,
+                "SELECT paused, next_at > now() FROM belay.schedules "
+                "WHERE name = 'b'",
+                "f|t");
     jobs_check(url);
+}
+
+Test(schedules, the_last_job_is_that_of_the_schedule_that_was_run)
+{
+    const char *url = database();
+
+    cluster_psql(url, "SELECT t.put('a'), t.put('b')");
+    jobs_expect(url, "SELECT job_id FROM belay.run_schedule('b')", "1");
+    jobs_expect(url, "SELECT name, last_job_id FROM belay.schedules ORDER BY name",
+                "a|\nb|1");
 }
 
 Test(schedules, what_is_wrong_is_told_with_its_place)

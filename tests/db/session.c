@@ -2,14 +2,16 @@
 
 #include "db/db.h"
 #include "server/core/buf.h"
+#include "server/core/clock.h"
 #include "tests/support/cluster.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SQL_BYTES = 4000, LOOKS = 400 };
+enum { SQL_BYTES = 4000, WAIT_MS = 10000 };
 
 struct session {
     const char *url;
@@ -19,24 +21,32 @@ struct session {
     int64_t pid;
     enum err e;
     struct buf answer;
+    atomic_bool has_ended;
 };
 
 /* Every statement of a test answers one column; others are joined by SQL. */
-static void *run(void *arg)
+static void run(struct session *s)
 {
-    struct session *s = arg;
     struct db_rows rows;
 
     buf_clear(&s->answer);
     s->e = db_run(s->db, s->sql, &rows);
     if (s->e != ERR_OK) {
         buf_addf(&s->answer, "ERROR: %s %s", db_sqlstate(s->db), db_errmsg(s->db));
-        return NULL;
+        return;
     }
     buf_adds(&s->answer, "");
     for (int i = 0; i < rows.count; i++)
         buf_addf(&s->answer, "%s%s", i > 0 ? "\n" : "", row_text(&rows, i, 0));
     db_rows_free(&rows);
+}
+
+static void *run_thread(void *arg)
+{
+    struct session *s = arg;
+
+    run(s);
+    atomic_store(&s->has_ended, true);
     return NULL;
 }
 
@@ -68,7 +78,8 @@ const char *session_run(struct session *s, const char *sql)
 void session_start(struct session *s, const char *sql)
 {
     snprintf(s->sql, sizeof s->sql, "%s", sql);
-    cr_assert_eq(pthread_create(&s->thread, NULL, run, s), 0);
+    atomic_store(&s->has_ended, false);
+    cr_assert_eq(pthread_create(&s->thread, NULL, run_thread, s), 0);
 }
 
 const char *session_end(struct session *s)
@@ -84,11 +95,25 @@ void session_wait_blocked(struct session *s)
 
     snprintf(sql, sizeof sql, "SELECT cardinality(pg_blocking_pids(%d)) > 0",
              (int)s->pid);
-    for (int i = 0; i < LOOKS; i++) {
+    for (int64_t end = clock_ms() + WAIT_MS; clock_ms() < end;) {
         if (cluster_psql(s->url, sql)[0] == 't')
             return;
     }
     cr_assert_fail("does not wait for anybody: %s", s->sql);
+}
+
+bool session_waits(struct session *s, const struct session *holder,
+                   struct session *observer)
+{
+    char sql[200];
+
+    snprintf(sql, sizeof sql, "SELECT %d = ANY(pg_blocking_pids(%d))", (int)holder->pid,
+             (int)s->pid);
+    while (!atomic_load(&s->has_ended)) {
+        if (session_run(observer, sql)[0] == 't')
+            return true;
+    }
+    return false;
 }
 
 void session_close(struct session *s)

@@ -12,6 +12,8 @@
 #ifndef BELAY_TESTS_DB_SESSION_H
 #define BELAY_TESTS_DB_SESSION_H
 
+#include <stdbool.h>
+
 struct session;
 
 struct session *session_open(const char *url);
@@ -23,6 +25,11 @@ const char *session_end(struct session *s);
 
 /* Until the session waits for a lock of another one. */
 void session_wait_blocked(struct session *s);
+
+/* Until it waits for the holder of a lock, or has run to its end: false. The observer is
+ * a third. That it waits for somebody else (autovacuum), for a moment, says nothing. */
+bool session_waits(struct session *s, const struct session *holder,
+                   struct session *observer);
 
 void session_close(struct session *s);
 

@@ -34,7 +34,7 @@ static void check_decoded(const char *raw)
     must(len == strlen(raw) - 2 * escapes && strlen(decoded) == len);
     for (size_t i = 0; i < len; i++)
         must((unsigned char)decoded[i] >= 0x20 && decoded[i] != 0x7f);
-    must(count(decoded, '/') == count(raw, '/'));
+    must(strchr(raw, '?') != NULL || count(decoded, '/') == count(raw, '/'));
     free(decoded);
 }
 

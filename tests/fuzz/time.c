@@ -67,7 +67,7 @@ static bool offset(const char *zone, size_t len, int64_t *out_east)
     int hours = (zone[1] - '0') * 10 + zone[2] - '0';
     int minutes = (zone[4] - '0') * 10 + zone[5] - '0';
     *out_east = (*zone == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
-    return hours < 24 && minutes < 60;
+    return hours < 16 && minutes < 60; /* as PostgreSQL */
 }
 
 static bool expected(const char *text, size_t len, int64_t *out_us)

@@ -2,6 +2,7 @@
 #include "tests/support/cluster.h"
 #include "tests/support/steered.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 TestSuite(bulk, .timeout = 90, .fini = service_stop_all);
@@ -137,6 +138,10 @@ Test(bulk, what_is_asked_wrongly_is_refused)
     expect_refused(bulk(s, "/cancellations", "{\"filter\":{\"kind\":\"x\"}}"),
                    "/filter/kind");
     expect_refused(
+        bulk(s, "/deletions",
+             "{\"filter\":{\"created_before\":\"2030-01-01T00:00:00-23:59\"}}"),
+        "/filter/created_before");
+    expect_refused(
         bulk(s, "/cancellations", "{\"all\":true,\"until\":\"2020-01-01T00:00:00Z\"}"),
         "/until");
     expect_refused(bulk(s, "/cancellations", "{\"ids\":[1]," RULE_END "}"), "/until");
@@ -145,6 +150,20 @@ Test(bulk, what_is_asked_wrongly_is_refused)
 }
 
 /* -- filters ------------------------------------------------------------------------- */
+
+Test(bulk, null_in_a_filter_is_the_same_as_nothing)
+{
+    struct service *s = start();
+    int64_t id = put_mail(s, "");
+    struct reply *r = wait_done(
+        s, bulk(s, "/cancellations",
+                "{\"filter\":{\"status\":null,\"queue\":\"mail\",\"metadata\":{}}}"));
+
+    cr_expect_null(reply_at(r, "filter.status"), "%s", r->body);
+    expect_text(r, "filter.queue", "mail");
+    expect_text(r, "counts.cancelled", "1");
+    expect_text(look_at(s, id), "status", "cancelled");
+}
 
 Test(bulk, a_filter_means_what_all_of_it_says)
 {
@@ -218,6 +237,50 @@ Test(bulk, ended_jobs_start_again_and_go_by_filter)
     r = wait_done(s, bulk(s, "/deletions", "{\"filter\":{\"status\":[\"succeeded\"]}}"));
     expect_text(r, "counts.deleted", "2");
     expect_status(look_at(s, good), 404);
+}
+
+Test(bulk, retries_say_what_the_jobs_shall_have_from_then_on)
+{
+    struct service *s = start();
+    int64_t a = put_job(s, "{\"task\":\"fail\"}"), b = put_job(s, "{\"task\":\"fail\"}");
+
+    wait_status(s, a, "failed");
+    wait_status(s, b, "failed");
+    struct reply *r = bulk(s, "/retries",
+                           text_of("{\"ids\":[%ld],\"queue\":\"new\",\"lock\":\"l\","
+                                   "\"priority\":5}",
+                                   a));
+    expect_text(r, "results.0.result", "retried");
+    r = look_at(s, a);
+    expect_text(r, "queue", "new");
+    expect_text(r, "lock", "l");
+    expect_text(r, "priority", "5");
+    r = wait_done(s, bulk(s, "/retries",
+                          "{\"filter\":{\"status\":[\"failed\"]},\"queue\":\"newer\","
+                          "\"delay_seconds\":0.5,\"max_attempts\":3}"));
+    expect_text(r, "counts.retried", "1");
+    expect_text(r, "changes.queue", "newer");
+    cr_expect_float_eq(strtod(reply_text(r, "changes.delay_seconds"), NULL), 0.5, 0.001);
+    r = look_at(s, b);
+    expect_text(r, "queue", "newer");
+    expect_text(r, "max_attempts", "3");
+    cr_expect_str_neq(reply_text(r, "scheduled_at"), "null");
+    expect_refused(bulk(s, "/retries",
+                        "{\"ids\":[1],\"delay_seconds\":1,"
+                        "\"scheduled_at\":\"2999-01-01T00:00:00Z\"}"),
+                   "/delay_seconds");
+    expect_refused(bulk(s, "/retries", "{\"all\":true,\"queue\":\"a b\"}"), "/queue");
+}
+
+Test(bulk, retries_of_many_start_when_their_time_has_come)
+{
+    struct service *s = start();
+    int64_t id = put_job(s, "{\"task\":\"echo\"}");
+
+    wait_status(s, id, "succeeded");
+    wait_done(s, bulk(s, "/retries",
+                      "{\"filter\":{\"status\":[\"succeeded\"]},\"delay_seconds\":0.3}"));
+    expect_text(wait_status(s, id, "succeeded"), "attempt", "2");
 }
 
 Test(bulk, operations_are_listed_and_stopped)

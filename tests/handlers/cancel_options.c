@@ -93,6 +93,7 @@ Test(cancel_options, a_bad_option_is_named_and_nothing_happens)
         {"?grace_seconds=-1", NULL, 400, ""},
         {"?grace_seconds=86401", NULL, 400, ""},
         {"?attempt=x", NULL, 400, ""},
+        {"?undo_seconds=0", NULL, 400, ""},
         {"?wait=x", NULL, 400, ""},
         {"?only_if=running", NULL, 400, ""},
         {"?only_if=", NULL, 400, ""},

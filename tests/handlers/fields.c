@@ -30,10 +30,12 @@ static const struct field fields[] = {
 
 static struct request *request_of(const char *body)
 {
+    static struct http http;
     static struct request *req;
 
     req = calloc(1, sizeof *req);
     cr_assert_not_null(req);
+    req->http = &http;
     req->arena = req->first;
     req->room = sizeof req->first;
     req->last_error = &req->errors;

@@ -26,7 +26,7 @@ Test(list_jobs, each_filter_picks_what_it_says)
 
     put_job(s, "{\"task\":\"echo\",\"queue\":\"mail\",\"tags\":[\"a\"]}");
     put_job(s, "{\"task\":\"sleep\",\"tags\":[\"a\",\"b c\"]}");
-    put_job(s, "{\"task\":\"echo\",\"lock\":\"l&m\"}");
+    put_job(s, "{\"task\":\"echo\",\"lock\":\"l&m/n\"}");
     put_job(s, "{\"task\":\"echo\",\"delay_seconds\":60}");
     expect_status(http_post(s, NULL, "/jobs/3/cancel"), 200);
     const char *created = reply_text(look_at(s, 3), "created_at");
@@ -38,7 +38,7 @@ Test(list_jobs, each_filter_picks_what_it_says)
     expect_ids("2", s, "/jobs?task=sleep");
     expect_ids("2,1", s, "/jobs?tag=a");
     expect_ids("2", s, "/jobs?tag=b%%20c");
-    expect_ids("3", s, "/jobs?lock=l%%26m");
+    expect_ids("3", s, "/jobs?lock=l%%26m%%2Fn");
     expect_ids("3", s, "/jobs?status=cancelled");
     expect_ids("4,2,1", s, "/jobs?status=todo");
     expect_ids("4,3,2,1", s, "/jobs?status=todo,cancelled,failed");
@@ -149,6 +149,11 @@ Test(list_jobs, a_bad_parameter_is_400)
                                         "cursor=x",
                                         "cursor=",
                                         "cursor=a1",
+                                        "cursor=dZ",
+                                        "cursor=d%2B5",
+                                        "cursor=d%205",
+                                        "cursor=d2gosa7pa2gw", /* 2^53 */
+                                        "cursor=dzzzzzzzzzzzzzz",
                                         "page=2",
                                         "id=",
                                         "id=1,",

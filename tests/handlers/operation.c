@@ -7,6 +7,8 @@
 
 TestSuite(operation, .timeout = 90, .fini = service_stop_all);
 
+enum { CURSOR_BYTES = 4096 };
+
 Test(operation, tasks_are_the_built_in_ones_and_the_declared_commands)
 {
     struct service *s = service_start(cluster_database(), steered("--concurrency 0"));
@@ -163,6 +165,73 @@ static const char *types_of_events(struct service *s, int64_t id)
     return types;
 }
 
+/* One page after the other, from the cursor of the one before. */
+static const char *types_from(struct service *s, int64_t id, int limit, char *cursor)
+{
+    const char *types = "", *before;
+
+    do {
+        struct reply *r =
+            http_get(s, "/jobs/%ld/events?limit=%d&cursor=%s", id, limit, cursor);
+        expect_status(r, 200);
+        before = types;
+        for (size_t i = 0; i < json_array_size(reply_at(r, "events")); i++)
+            types = text_of("%s %s", types, reply_text(r, text_of("events.%zu.type", i)));
+        snprintf(cursor, CURSOR_BYTES, "%s", reply_text(r, "next_cursor"));
+    } while (types != before);
+    return types;
+}
+
+/* What is known late has an earlier time; and of an end that has become an event, the row
+ * told it before. */
+Test(operation, events_from_a_cursor_come_once_also_those_that_come_late)
+{
+    const char *url = cluster_database();
+    struct service *s = service_start(url, "--concurrency 1");
+    struct reply *r = http_post(s, "{\"task\":\"echo\"}", "/jobs?wait=10");
+    int64_t id = reply_int(r, "id");
+    char cursor[CURSOR_BYTES] = "";
+
+    cr_expect_str_eq(types_from(s, id, 2, cursor), " deferred started succeeded");
+    cluster_psql(url, text_of("INSERT INTO belay.events (job_id, at, type) SELECT id,"
+                              " created_at, 'held' FROM belay.jobs WHERE id = %ld",
+                              id));
+    cr_expect_str_eq(types_from(s, id, 50, cursor), " held");
+    r = http_delete(s, "/jobs/%ld", id);
+    expect_status(r, 204);
+    cr_expect_str_eq(types_from(s, id, 1, cursor), " deleted");
+    cursor[0] = '\0';
+    cr_expect_str_eq(types_from(s, id, 2, cursor),
+                     " deferred held started succeeded deleted");
+}
+
+Test(operation, a_long_life_has_no_long_cursor)
+{
+    const char *url = cluster_database();
+    struct service *s = service_start(url, "--concurrency 0");
+    int64_t id = reply_int(http_post(s, "{\"task\":\"echo\"}", "/jobs"), "id");
+    char cursor[CURSOR_BYTES] = "";
+    size_t told, all = 0;
+
+    cluster_psql(url, text_of("INSERT INTO belay.events (job_id, at, type) SELECT j.id,"
+                              " now() + i * interval '1 ms', 'held' FROM belay.jobs j,"
+                              " generate_series(1, 900) i WHERE j.id = %ld",
+                              id));
+    do {
+        struct reply *r = http_get(s, "/jobs/%ld/events?limit=200&cursor=%s", id, cursor);
+        expect_status(r, 200);
+        told = json_array_size(reply_at(r, "events"));
+        all += told;
+        snprintf(cursor, CURSOR_BYTES, "%s", reply_text(r, "next_cursor"));
+        cr_assert_leq(strlen(cursor), 3100);
+    } while (told > 0);
+    cr_expect_eq(all, 901);
+    cluster_psql(url, "INSERT INTO belay.events (job_id, at, type) SELECT job_id,"
+                      " max(at) - interval '0.2 s', 'released' FROM belay.events"
+                      " GROUP BY job_id");
+    cr_expect_str_eq(types_from(s, id, 200, cursor), " released");
+}
+
 Test(operation, events_tell_the_life_of_a_job_in_order)
 {
     static const char life[] =
@@ -183,6 +252,11 @@ Test(operation, events_tell_the_life_of_a_job_in_order)
     expect_text(r, "events.0.id", "2");
     expect_text(r, "events.1", "");
     expect_status(http_get(s, "/jobs/4711/events"), 404);
+    expect_status(http_get(s, "/jobs/%ld/events?cursor=0123456789a", id), 400);
+    expect_status(http_get(s, "/jobs/%ld/events?cursor=0123456789", id), 400);
+    r = http_get(s, "/jobs/%ld/events?cursor=ffffffffffffffffffff", id);
+    expect_status(r, 200);
+    expect_status(http_get(s, "/jobs/%ld/events?cursor=012345678g", id), 400);
     expect_status(http_get(s, "/jobs/4711/cancellations"), 404);
     r = http_get(s, "/jobs/%ld/cancellations/2", id);
     expect_status(r, 404);

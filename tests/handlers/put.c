@@ -2,7 +2,11 @@
 #include "tests/support/cluster.h"
 #include "tests/support/steered.h"
 
+#include <libpq-fe.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 TestSuite(put, .timeout = 90, .fini = service_stop_all);
 
@@ -226,4 +230,126 @@ Test(put, abort_replace_aborts_what_runs)
     wait_status(s, id, "aborted");
     expect_text(http_get(s, "/jobs/%ld/cancellations/1", id), "cause", "superseded");
     wait_status(s, reply_int(r, "id"), "doing");
+}
+
+/* -- what is lost, and what is under way --------------------------------------------- */
+
+/* A transaction that has done this and stays open, until PQfinish(). */
+static PGconn *hold(const char *url, const char *sql)
+{
+    PGconn *conn = PQconnectdb(url);
+    PGresult *result = PQexec(conn, text_of("BEGIN; %s", sql));
+
+    cr_assert_eq(PQresultStatus(result), PGRES_COMMAND_OK, "%s", PQerrorMessage(conn));
+    PQclear(result);
+    return conn;
+}
+
+/* Sends the request, and its connection to PostgreSQL dies while the statement is there:
+ * PostgreSQL starts anew, and nobody hears what became of it. */
+static struct reply *post_and_lose_the_answer(struct cluster *c, struct service *s,
+                                              const char *headers)
+{
+    static const char waits[] =
+        "FROM pg_stat_activity WHERE application_name = 'belay write' AND "
+        "cardinality(pg_blocking_pids(pid)) > 0";
+    const char *url = cluster_url(c);
+    PGconn *blocker = hold(url, "LOCK TABLE belay.jobs IN EXCLUSIVE MODE");
+    struct pending *call = http_send(s, "POST", "/jobs", headers, "{\"task\":\"echo\"}");
+    wait_until(cluster_int(url, text_of("SELECT count(*) %s", waits)) == 1);
+    pid_t pid = (pid_t)cluster_int(url, text_of("SELECT pid %s", waits));
+    cr_assert_eq(kill(pid, SIGKILL), 0);
+    struct reply *r = http_receive(call);
+    PQfinish(blocker);
+    return r;
+}
+
+Test(put, a_lost_answer_is_asked_for_again_with_a_key_and_unknown_without)
+{
+    struct cluster *c = cluster_new();
+    struct service *s = start_idle(cluster_url(c));
+
+    expect_status(http_post(s, "{\"task\":\"echo\"}", "/jobs"), 201);
+    struct reply *r = post_and_lose_the_answer(c, s, KEY("a"));
+    expect_status(r, 201);
+    cr_expect_eq(jobs_in(cluster_url(c)), 2);
+    expect_replay(http(s, "POST", "/jobs", KEY("a"), "{\"task\":\"echo\"}"), r);
+    r = post_and_lose_the_answer(c, s, NULL);
+    expect_status(r, 503);
+    expect_text(r, "code", "outcome-unknown");
+    cr_expect_eq(service_stop(s), 0);
+    cluster_free(c);
+}
+
+Test(put, a_key_that_is_in_flight_elsewhere_is_waited_for_and_then_409)
+{
+    const char *url = cluster_database(), *body = "{\"task\":\"echo\"}";
+    struct service *s = start_idle(url);
+    PGconn *other = hold(url, "INSERT INTO belay.keys (key, hash, expires_at) VALUES "
+                              "('a', 'h', now() + interval '1 hour')");
+    struct reply *r = http(s, "POST", "/jobs", KEY("a"), body);
+    expect_status(r, 409);
+    expect_text(r, "code", "idempotency-key-in-flight");
+    cr_expect_str_eq(reply_header(r, "Retry-After"), "1");
+    expect_status(http(s, "POST", "/jobs", KEY("b"), body), 201);
+    PQfinish(other);
+    r = http(s, "POST", "/jobs", KEY("a"), body);
+    expect_status(r, 201);
+    cr_expect_null(reply_header(r, "Idempotency-Replayed"));
+    cr_expect_eq(jobs_in(url), 2);
+}
+
+/* Both hands of the lane are busy, so the two that come now wait together, and go to
+ * PostgreSQL as one statement. */
+Test(put, two_with_one_key_in_one_statement_make_one_job_and_one_body)
+{
+    static const char waiting[] =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'belay write' "
+        "AND "
+        "datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0";
+    const char *url = cluster_database(), *body = "{\"task\":\"echo\"}";
+    struct service *s = start_idle(url);
+    PGconn *blocker = hold(url, "LOCK TABLE belay.jobs IN EXCLUSIVE MODE");
+    struct pending *busy[2], *same[2];
+
+    for (int i = 0; i < 2; i++) {
+        busy[i] = http_send(s, "POST", "/jobs", NULL, body);
+        wait_until(cluster_int(url, waiting) == i + 1);
+    }
+    for (int i = 0; i < 2; i++)
+        same[i] = http_send(s, "POST", "/jobs", KEY("a"), body);
+    usleep(300 * 1000);
+    PQfinish(blocker);
+    for (int i = 0; i < 2; i++)
+        expect_status(http_receive(busy[i]), 201);
+    struct reply *r = http_receive(same[0]), *other = http_receive(same[1]);
+    expect_status(r, 201);
+    bool is_first = reply_header(r, "Idempotency-Replayed") == NULL;
+    expect_replay(is_first ? other : r, is_first ? r : other);
+    cr_expect_null(reply_header(is_first ? r : other, "Idempotency-Replayed"));
+    cr_expect_eq(jobs_in(url), 3);
+}
+
+/* What is freed is filled with rubbish, so that it is noticed when it is used. */
+Test(put, a_job_that_is_put_in_while_the_service_ends_is_answered)
+{
+    const char *url = cluster_database();
+
+    setenv("MALLOC_PERTURB_", "165", 1);
+    struct service *s = start_idle(url);
+    PGconn *blocker = hold(
+        url, "DO $$ BEGIN PERFORM belay.enqueue('echo', queueing_lock => 'k'); END $$");
+    struct pending *call = http_send(s, "POST", "/jobs", NULL,
+                                     "{\"task\":\"echo\",\"queueing_lock\":\"k\"}");
+    wait_until(cluster_int(url, "SELECT count(*) FROM pg_stat_activity WHERE "
+                                "application_name = 'belay write' AND "
+                                "datname = current_database() AND "
+                                "cardinality(pg_blocking_pids(pid)) > 0") == 1);
+    service_signal(s, SIGTERM);
+    wait_until(service_logged(s, "event=drain"));
+    usleep(500 * 1000); /* its workers are gone by then */
+    PQfinish(blocker);
+    expect_status(http_receive(call), 201);
+    cr_expect_eq(service_stop(s), 0);
+    cr_expect_eq(jobs_in(url), 1);
 }

@@ -204,6 +204,35 @@ Test(exchange, a_body_has_to_be_json_and_to_be_there)
     server_stop(&s);
 }
 
+/* An option in it would be passed over, and the answer would say 200. */
+Test(exchange, a_body_is_refused_where_none_is_read_unless_it_says_nothing)
+{
+    static const struct {
+        const char *request;
+        int status;
+    } cases[] = {
+        {"DELETE /hello HTTP/1.1\r\n" HOST JSON
+         "Content-Length: 14\r\n\r\n{\"abort\":true}",
+         400},
+        {"DELETE /hello HTTP/1.1\r\n" HOST JSON "Content-Length: 4\r\n\r\nnull", 400},
+        {"DELETE /hello HTTP/1.1\r\n" HOST "Content-Length: 7\r\n\r\nabort=1", 400},
+        {"DELETE /hello HTTP/1.1\r\n" HOST JSON "Content-Length: 3\r\n\r\n{ }", 200},
+        {"DELETE /hello HTTP/1.1\r\n" HOST "\r\n", 200},
+        {"GET /hello HTTP/1.1\r\n" HOST JSON "Content-Length: 14\r\n\r\n{\"abort\":true}",
+         200},
+    };
+    struct server s;
+
+    server_start(&s, NULL);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        cr_expect_eq(status_of(s.port, cases[i].request), cases[i].status, "%s",
+                     cases[i].request);
+    struct answer a = peer_ask(s.port, cases[0].request);
+    cr_expect_str_eq(code_of(&a), "bad-request");
+    cr_expect_not_null(strstr(a.body, "hello takes no body"), "%s", a.body);
+    server_stop(&s);
+}
+
 Test(exchange, a_query_has_the_documented_parameters_once_and_in_utf8)
 {
     static const struct {

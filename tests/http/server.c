@@ -200,6 +200,7 @@ static char *default_TEXT(const char *text)
 
 #define default_SECRET default_TEXT
 #define default_LIST   default_TEXT
+#define default_MAP    default_TEXT
 
 static void configure(struct config *c)
 {
@@ -228,6 +229,7 @@ static void release_TEXT(char *text)
 #define release_AGE    release_INT
 #define release_SECRET release_TEXT
 #define release_LIST   release_TEXT
+#define release_MAP    release_TEXT
 
 static void release(struct config *c)
 {

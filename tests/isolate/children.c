@@ -119,7 +119,9 @@ Test(children, results_of_every_kind_come_back)
 
     expect_text(r, "attempt", "3");
     expect_text(r, "error.kind", "tired");
-    expect_text(r, "error.message", "3 of 3 in q");
+    expect_text(r, "error.message", "3 of 3 in q2");
+    expect_text(r, "priority", "2");
+    expect_text(r, "lock", "null");
     expect_text(wait_status(s, wrong, "failed"), "error.kind", "bad_result");
 }
 

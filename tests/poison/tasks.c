@@ -143,8 +143,14 @@ static enum job_result look_in_a_loop(struct job_ctx *ctx)
 
 static enum job_result come_again(struct job_ctx *ctx)
 {
-    if (job_attempt(ctx) < job_max_attempts(ctx))
+    if (job_attempt(ctx) < job_max_attempts(ctx)) {
+        if (job_next_queue(ctx, "no queue") || job_next_lock(ctx, ""))
+            return job_failed(ctx, "nonsense", "it was taken");
+        job_next_queue(ctx, job_attempt(ctx) == 1 ? "q1" : "q2");
+        job_next_priority(ctx, job_attempt(ctx));
+        job_next_lock(ctx, job_attempt(ctx) == 1 ? "l" : NULL);
         return job_retry_in(ctx, 0, "not now");
+    }
     return job_failed(ctx, "tired", "%d of %d in %s", job_attempt(ctx),
                       job_max_attempts(ctx), job_queue(ctx));
 }
@@ -172,7 +178,7 @@ BELAY_TASKS(ISOLATED("segv", segv, .timeout_seconds = 30),
             ISOLATED("devour", devour, .timeout_seconds = 30),
             ISOLATED("bomb", bomb, .timeout_seconds = 1),
             ISOLATED("close_all", close_all, .timeout_seconds = 30),
-            ISOLATED("babble", babble, .timeout_seconds = 30),
+            ISOLATED("babble", babble, .timeout_seconds = 120),
             ISOLATED("leave", leave, .timeout_seconds = 30),
             ISOLATED("pid", tell_pid, .max_jobs_per_child = 2),
             ISOLATED("ask_why", ask_why, .timeout_seconds = 0),

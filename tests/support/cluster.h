@@ -33,8 +33,8 @@ const char *cluster_psql(const char *url, const char *sql);
 const char *cluster_try(const char *url, const char *sql);
 int64_t cluster_int(const char *url, const char *sql);
 
-/* Terminates the other sessions of this database whose application_name is LIKE `who`;
- * returns how many. */
+/* Ends the other sessions of this database whose application_name is LIKE `who`, for
+ * good; returns how many. */
 int cluster_kill_sessions(const char *url, const char *who);
 
 /* A cluster of the test's own, to stop and start. The URL stays the same. */

@@ -8,7 +8,7 @@ static const char declarations[] =
     "commands:\n"
     "  - name: deaf\n"
     "    command: [/bin/sh, -c, 'trap \"\" TERM; : >\"$0.runs\"; " GATE
-    "', '{{args.file}}']\n"
+    "; rm -f \"$0.runs\"', '{{args.file}}']\n"
     "    grace_seconds: 100\n"
     "  - name: traced\n"
     "    command: [/bin/sh, -c, 'echo \"$TRACEPARENT\"']\n"

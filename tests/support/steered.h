@@ -7,7 +7,7 @@
  *     ...
  *     scratch_write(gate, "");            the job goes on to its end
  *
- *     deaf      ignores SIGTERM; succeeds once its file is there
+ *     deaf      ignores SIGTERM; succeeds once its file is there, and FILE.runs is gone
  *     failing   ignores SIGTERM; exits with 3 once its file is there
  *     stubborn  ignores SIGTERM and never ends; grace_seconds is 1
  *     hasty     never ends; timeout_seconds is 1

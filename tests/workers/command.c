@@ -45,6 +45,33 @@ Test(command, args_arrive_on_stdin_as_they_came)
     expect_succeeds(&job, "");
 }
 
+/* Not one more descriptor, for a moment. */
+static void *allow_descriptors(void *most)
+{
+    usleep(300 * 1000);
+    setrlimit(RLIMIT_NOFILE, most);
+    return NULL;
+}
+
+Test(command, a_node_without_a_descriptor_for_stdin_waits_for_one)
+{
+    struct commands *commands = fake_load("commands: [{name: a, command: [cat]}]");
+    struct rlimit usual, none;
+    struct fake_job job;
+    pthread_t thread;
+
+    fake_init(&job, fake_commands_tasks(commands)[0], "{\"n\":1}");
+    getrlimit(RLIMIT_NOFILE, &usual);
+    none = (struct rlimit){.rlim_cur = 4, .rlim_max = usual.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &none);
+    pthread_create(&thread, NULL, allow_descriptors, &usual);
+    fake_run(&job);
+    pthread_join(thread, NULL);
+    job.task = NULL;
+    fake_commands_free(commands);
+    expect_succeeds(&job, "{\"n\":1}");
+}
+
 Test(command, bad_args_fail_before_the_program_starts)
 {
     static const char yaml[] =

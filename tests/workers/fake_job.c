@@ -16,6 +16,7 @@
 #define job_aborted         fake_aborted
 #define job_retry_in        fake_retry_in
 #define job_set_killed      fake_set_killed
+#define process_try_again   fake_try_again
 #define command_run         fake_command_run
 #define commands_load       fake_commands_load
 #define commands_tasks      fake_commands_tasks
@@ -46,6 +47,14 @@ void fake_abort_when_ready(struct fake_job *job, const char *line)
 {
     if (strcmp(line, "ready") == 0)
         fake_ask_to_abort(job, job->grace_ms);
+}
+
+bool process_try_again(struct job_ctx *ctx, enum err e, int64_t *since_ms)
+{
+    (void)ctx;
+    if (*since_ms == 0)
+        *since_ms = clock_ms();
+    return e == ERR_IO && clock_ms() - *since_ms < 2000 && usleep(20 * 1000) == 0;
 }
 
 int64_t job_id(const struct job_ctx *ctx)

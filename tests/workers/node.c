@@ -2,15 +2,15 @@
  * database whose connections fail. */
 #include "workers/node.h"
 
-#include "server/core/cleanup.h"
 #include "server/core/clock.h"
-#include "server/core/log.h"
 #include "tests/support/cluster.h"
+#include "tests/support/inside.h"
 #include "tests/support/service.h"
 
 #include <criterion/criterion.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *url;
 static struct config config;
@@ -92,26 +92,16 @@ static const struct task *tasks[sizeof all / sizeof *all + 1];
 
 static void set_up(void)
 {
-    char *argv[] = {(char[]){"serve"}, (char[]){"--backoff-base-seconds"},
-                    (char[]){"0"},     (char[]){"--lease-seconds"},
-                    (char[]){"2"},     (char[]){"--poll-seconds"},
-                    (char[]){"1"}};
-    CLEANUP(buf_release) struct buf why = BUF_INIT;
-
-    log_configure(LOG_TEXT, LOG_ERROR);
     url = cluster_database();
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        tasks[i] = &all[i];
-    cr_assert_eq(config_load(&config, sizeof argv / sizeof *argv, argv, &why), ERR_OK,
-                 "%s", why.text);
-    struct node_options options = {
-        .config = &config, .url = url, .listen_url = url, .tasks = tasks};
-    cr_assert_eq(node_open(&options, &node, &why), ERR_OK, "%s", why.text);
+    node = inside_node(url, &config,
+                       "--backoff-base-seconds 0 --lease-seconds 2 --poll-seconds 1", all,
+                       tasks, sizeof all / sizeof *all);
 }
 
 static void tear_down(void)
 {
     cr_expect_eq(node_close(node), 0);
+    node_free(node);
     config_release(&config);
 }
 
@@ -287,4 +277,30 @@ Test(node, a_worker_that_was_given_up_stops_its_jobs_and_begins_anew)
     cr_expect_str_eq(member(id, "attempt"), "2");
     ask(id);
     wait_for(id, "aborted");
+}
+
+/* -- the end ------------------------------------------------------------------------ */
+
+static void make_steps_of_operations_slow(void)
+{
+    cluster_psql(url, "DO $$ BEGIN EXECUTE regexp_replace(pg_get_functiondef("
+                      "'belay.operation_step'::regproc), 'BEGIN',"
+                      " 'BEGIN PERFORM pg_sleep(50);'); END $$");
+}
+
+Test(node, does_not_wait_for_a_long_step_of_an_operation_to_end)
+{
+    int64_t from_ms;
+
+    make_steps_of_operations_slow();
+    while (cluster_int(url, "SELECT count(*) FROM pg_stat_activity WHERE datname ="
+                            " current_database() AND wait_event = 'PgSleep'") == 0)
+        usleep(20 * 1000);
+    from_ms = clock_ms();
+    cr_expect_eq(node_close(node), 0);
+    cr_expect_lt(clock_ms() - from_ms, 4000);
+    node_free(node);
+    config_release(&config);
+    node = inside_node(url, &config, "--poll-seconds 60", all, tasks,
+                       sizeof all / sizeof *all);
 }

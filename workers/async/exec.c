@@ -216,8 +216,10 @@ static int start_process(struct run *r, const struct exec_request *request)
     CLEANUP(close_fd)
     int in = input ? memory_file(request->input, request->input_len) : -1;
 
-    if (env == NULL || (input && in < 0))
+    if (env == NULL)
         return JOB_NO_MEMORY;
+    if (input && in < 0)
+        return -errno;
     struct process_spec spec = {.argv = request->argv,
                                 .env = env,
                                 .directory = request->directory,
