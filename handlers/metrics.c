@@ -7,6 +7,7 @@
 #include "handlers/exposition.h"
 #include "handlers/gauges.h"
 #include "server/core/cleanup.h"
+#include "server/core/log.h"
 #include "server/http/meter.h"
 #include "workers/tally.h"
 
@@ -78,6 +79,10 @@ static void add_node(struct buf *b, struct app *app)
             s.stale_writes);
     add_one(b, "belay_jobs_rescued_total", "counter",
             "Jobs that this node has taken from workers that were lost.", s.rescued);
+    add_one(b, "belay_log_lines_lost_total", "counter",
+            "Lines of the log that could not be written: a full disk, a pipe that nobody "
+            "reads.",
+            log_lines_lost());
 }
 
 /* -- tasks --------------------------------------------------------------------------- */

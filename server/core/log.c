@@ -117,8 +117,14 @@ static void add_line(struct buf *line, enum log_level level, const char *event,
 /* One thread writes at a time: between its look and its write nobody else of this process
  * takes the room that it saw. */
 static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
-static uint64_t untold_lines; /* lost, and not told of yet */
-static bool cut;              /* the last thing written was a part of a line */
+static int64_t untold_lines; /* lost, and not told of yet */
+static _Atomic int64_t lost_lines;
+static bool cut; /* the last thing written was a part of a line */
+
+int64_t log_lines_lost(void)
+{
+    return atomic_load(&lost_lines);
+}
 
 /* No more than a pipe has room for whenever it says that it has any. The first that finds
  * it stuck waits a little; until it is read again nobody else does. */
@@ -154,7 +160,7 @@ static bool tell_of_lost(void)
     CLEANUP(buf_release) struct buf line = BUF_INIT;
     char pairs[40];
 
-    snprintf(pairs, sizeof pairs, "lines=%" PRIu64, untold_lines);
+    snprintf(pairs, sizeof pairs, "lines=%" PRId64, untold_lines);
     if (cut)
         buf_addc(&line, '\n');
     add_line(&line, LOG_WARN, "log_lost", pairs);
@@ -167,6 +173,7 @@ static bool tell_of_lost(void)
 static void write_out(const char *text, size_t len)
 {
     size_t done = 0;
+    int64_t lost = 0;
 
     if (len == 0)
         return;
@@ -174,8 +181,10 @@ static void write_out(const char *text, size_t len)
     if (untold_lines == 0 || tell_of_lost())
         done = write_all(text, len);
     for (; done < len; done++)
-        untold_lines += text[done] == '\n';
+        lost += text[done] == '\n';
+    untold_lines += lost;
     pthread_mutex_unlock(&writing);
+    atomic_fetch_add(&lost_lines, lost);
 }
 
 void log_flush(void)

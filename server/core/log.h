@@ -8,7 +8,9 @@
  * or tokens.
  *
  * What cannot be written (a full disk, a pipe that nobody reads) is dropped, and the next
- * line that can be comes after a warning, log_lost, of how many were.
+ * line that can be comes after a warning, log_lost, of how many were. log_lines_lost() is
+ * how many there have been since the start, for the metrics, which a full disk does not
+ * stop.
  *
  * Threads: any; a line is one write(), or part of one (log_batch()). The format and the
  * level are set once, before threads start. Logged once, at an edge: http.c for a
@@ -39,6 +41,8 @@ void log_error(const char *event, const char *format, ...) PRINTF_LIKE(2, 3);
  * of this thread since it last slept. log_batch() begins or ends it, and flushes. */
 void log_batch(bool on);
 void log_flush(void);
+
+int64_t log_lines_lost(void);
 
 /* Quotes `text` as a JSON string into one of four buffers of this thread (cut at 500
  * bytes); valid until four calls later. */

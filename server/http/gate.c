@@ -10,9 +10,11 @@
  * Rejected: a parser of our own in front of the library, which would read everything
  * twice. Version 1.0 refuses these by itself.
  *
- * One thing 0.9.75 leaves no trace of: a NUL in front of a bare LF is the same two bytes
- * as a CRLF that the library has overwritten, and ends a line. Behind a proxy that hands
- * such bytes on, only version 1.0 is safe; the image brings it. */
+ * Two things 0.9.75 leaves no trace of. A NUL in front of a bare LF is the same two bytes
+ * as a CRLF that the library has overwritten, and ends a line. And in front of a request,
+ * where empty lines are passed over, a line that begins with NUL passes for an empty one.
+ * Behind a proxy that hands such bytes on, only version 1.0 is safe; the image brings
+ * it. */
 #include "server/core/utf8.h"
 #include "server/http/private.h"
 

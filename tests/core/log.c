@@ -225,5 +225,6 @@ Test(log, what_a_full_disk_has_lost_is_counted_and_told_once)
     cr_assert_not_null(told);
     cr_assert_null(strstr(told + strlen(" warn  log_lost"), "log_lost"));
     cr_assert_not_null(strstr(told, " warn  e x=1\n"));
+    cr_expect_eq(log_lines_lost(), 3, "%d", (int)log_lines_lost());
     close(full);
 }
