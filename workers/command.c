@@ -18,6 +18,7 @@
 #include "workers/output.h"
 #include "workers/process.h"
 #include "workers/runner.h"
+#include "workers/scarce.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -264,7 +265,7 @@ static enum err start(struct run *r, struct buf *why)
     do {
         buf_clear(why);
         e = try_start(r, why);
-    } while (process_try_again(r->ctx, e, &since_ms));
+    } while (scarce_try_again(r->ctx, e, &since_ms));
     return e;
 }
 

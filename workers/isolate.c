@@ -18,6 +18,7 @@
 #include "workers/output.h"
 #include "workers/process.h"
 #include "workers/runner.h"
+#include "workers/scarce.h"
 
 #include <inttypes.h>
 #include <poll.h>
@@ -387,7 +388,7 @@ enum job_result isolate_run(struct isolates *s, struct job_ctx *ctx)
     do {
         buf_clear(&why);
         e = child_start_job(s, ctx, &r.child, &why);
-    } while (process_try_again(ctx, e, &since_ms));
+    } while (scarce_try_again(ctx, e, &since_ms));
     if (e != ERR_OK && job_should_abort(ctx))
         return job_aborted(ctx, "before it was started");
     if (e != ERR_OK)

@@ -90,6 +90,14 @@ void child_give_idle(struct isolates *s, struct child *c)
     pthread_mutex_unlock(&s->mutex);
 }
 
+bool child_let_go(struct isolates *s)
+{
+    struct child *c = take_idle(s);
+
+    child_free(c);
+    return c != NULL;
+}
+
 enum err isolates_new(const struct config *config, const struct cells *cells,
                       struct isolates **out_isolates)
 {

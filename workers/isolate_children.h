@@ -39,6 +39,8 @@ enum err child_start_job(struct isolates *s, const struct job_ctx *ctx,
                          struct child **out_child, struct buf *why) MUST_CHECK;
 /* It has answered, and waits for the next. */
 void child_give_idle(struct isolates *s, struct child *c);
+/* Ends one that waits, for its descriptors; false: none does. */
+bool child_let_go(struct isolates *s);
 /* Ends it, and all that it has started. NULL is fine. */
 void child_free(struct child *c);
 

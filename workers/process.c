@@ -8,11 +8,9 @@
 #include "workers/process.h"
 
 #include "server/core/cleanup.h"
-#include "server/core/clock.h"
 #include "workers/message.h"
 #include "workers/process_tree.h"
 #include "workers/supervisor.h"
-#include "workers/task.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { IDLE_MAX = 64, STOP_WAIT_MS = 2000, SCARCE_MS = 10000, AGAIN_MS = 100 };
+enum { IDLE_MAX = 64, STOP_WAIT_MS = 2000 };
 
 struct supervisor {
     int socket;
@@ -290,13 +288,6 @@ enum err process_start(const struct process_spec *spec, struct process **out_pro
     pipes.out[0] = pipes.err[0] = -1;
     *out_process = p;
     return ERR_OK;
-}
-
-bool process_try_again(struct job_ctx *ctx, enum err e, int64_t *since_ms)
-{
-    if (*since_ms == 0)
-        *since_ms = clock_ms();
-    return e == ERR_IO && clock_ms() - *since_ms < SCARCE_MS && job_sleep(ctx, AGAIN_MS);
 }
 
 /* -- while it runs ------------------------------------------------------------------ */

@@ -52,18 +52,11 @@ struct process_spec {
 };
 
 struct process;
-struct job_ctx;
 
 /* Starts a program. That it cannot be run (no such file) is found out later:
- * PROCESS_NOT_STARTED. */
+ * PROCESS_NOT_STARTED. ERR_IO: the node is short of descriptors or processes. */
 enum err process_start(const struct process_spec *spec, struct process **out_process,
                        struct buf *why) MUST_CHECK;
-
-/* Whether a start that ended with `e` is worth another try, after a pause: the node is
- * short of descriptors or processes (ERR_IO), which is no fault of the job and may be
- * over in a moment. False after 10 s, counted from the first call (*since_ms is 0 then),
- * and when the job should abort. */
-bool process_try_again(struct job_ctx *ctx, enum err e, int64_t *since_ms);
 
 int process_out_fd(
     const struct process *p); /* its stdout, non-blocking; -1 once closed */

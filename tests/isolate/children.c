@@ -3,11 +3,13 @@
 #include "tests/isolate/poisoned.h"
 #include "tests/support/cluster.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 TestSuite(children, .timeout = 90, .fini = service_stop_all);
 
@@ -53,6 +55,59 @@ Test(children, one_that_died_while_it_waited_is_replaced)
     kill(first, SIGKILL);
     wait_until(is_gone(first));
     cr_expect_neq(pid_of_next(s), first);
+}
+
+/* How many descriptors it has, and the highest. */
+static int count_descriptors(struct service *s, int *out_highest)
+{
+    DIR *all = opendir(text_of("/proc/%d/fd", (int)service_pid(s)));
+    const struct dirent *entry;
+    int n = 0;
+
+    cr_assert_not_null(all);
+    *out_highest = 0;
+    while ((entry = readdir(all)) != NULL) {
+        int fd = (int)strtol(entry->d_name, NULL, 10);
+        n += entry->d_name[0] != '.';
+        *out_highest = fd > *out_highest ? fd : *out_highest;
+    }
+    closedir(all);
+    return n;
+}
+
+/* It may have no more than it has, and connections take what was free among these. */
+static void take_all_descriptors(struct service *s)
+{
+    int highest, unused, n = count_descriptors(s, &highest);
+    struct rlimit limit = {.rlim_cur = (rlim_t)highest + 1,
+                           .rlim_max = (rlim_t)highest + 1};
+
+    cr_assert_eq(prlimit(service_pid(s), RLIMIT_NOFILE, &limit, NULL), 0);
+    for (; n <= highest; n++)
+        http_send_raw(s, "GET", 3);
+    wait_until(count_descriptors(s, &unused) == highest + 1);
+}
+
+Test(children, those_that_wait_give_way_to_a_program_that_needs_their_descriptors)
+{
+    const char *url = cluster_database(), *file = scratch_path("belay.yaml");
+    int64_t ids[3];
+
+    scratch_write(file, "commands: [{name: hello, command: [/bin/true]}]\n");
+    struct service *s = poisoned_start(
+        url, text_of("--concurrency 3 --isolate sleep --timeout-header-seconds 60"
+                     " --config %s",
+                     file));
+    for (int i = 0; i < 3; i++)
+        ids[i] = put_job(s, "{\"task\":\"sleep\",\"args\":{\"seconds\":0.5}}");
+    for (int i = 0; i < 3; i++)
+        wait_status(s, ids[i], "succeeded");
+    take_all_descriptors(s);
+    int64_t id = cluster_int(url, "SELECT belay.enqueue('hello')");
+    wait_until(strcmp(cluster_psql(url, text_of("SELECT status FROM"
+                                                " belay.job_states('{%ld}')",
+                                                (long)id)),
+                      "succeeded") == 0);
 }
 
 Test(children, none_outlives_a_service_that_is_killed)

@@ -16,7 +16,7 @@
 #define job_aborted         fake_aborted
 #define job_retry_in        fake_retry_in
 #define job_set_killed      fake_set_killed
-#define process_try_again   fake_try_again
+#define scarce_try_again    fake_try_again
 #define command_run         fake_command_run
 #define commands_load       fake_commands_load
 #define commands_tasks      fake_commands_tasks
@@ -49,7 +49,7 @@ void fake_abort_when_ready(struct fake_job *job, const char *line)
         fake_ask_to_abort(job, job->grace_ms);
 }
 
-bool process_try_again(struct job_ctx *ctx, enum err e, int64_t *since_ms)
+bool scarce_try_again(struct job_ctx *ctx, enum err e, int64_t *since_ms)
 {
     (void)ctx;
     if (*since_ms == 0)

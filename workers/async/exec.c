@@ -10,6 +10,7 @@
 #include "workers/async/watch.h"
 #include "workers/memory_file.h"
 #include "workers/process.h"
+#include "workers/scarce.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -208,7 +209,8 @@ static const char **make_env(const char *const *added, struct buf *own)
     return env;
 }
 
-static int start_process(struct run *r, const struct exec_request *request)
+static int start_process(struct job_ctx *ctx, struct run *r,
+                         const struct exec_request *request)
 {
     CLEANUP(buf_release) struct buf own = BUF_INIT, why = BUF_INIT;
     CLEANUP(free_ptr) const char **env = make_env(request->env, &own);
@@ -224,7 +226,10 @@ static int start_process(struct run *r, const struct exec_request *request)
                                 .env = env,
                                 .directory = request->directory,
                                 .stdin_fd = in};
-    enum err e = process_start(&spec, &r->process, &why);
+    enum err e;
+    do
+        e = process_start(&spec, &r->process, &why);
+    while (e == ERR_IO && scarce_give_way(ctx));
     if (e == ERR_OK)
         return JOB_OK;
     return e == ERR_INVALID ? -E2BIG : e == ERR_NO_MEMORY ? JOB_NO_MEMORY : -EIO;
@@ -301,7 +306,7 @@ int await_exec(struct job_ctx *ctx, const struct exec_request *request,
     buf_init(&r.err.text);
     *out = (struct exec_answer){.status = -1, .out = buf_empty, .err = buf_empty};
     if (e == JOB_OK)
-        e = start_process(&r, request);
+        e = start_process(ctx, &r, request);
     if (e != JOB_OK)
         return e;
     r.loop = coroutine_loop(r.co);
