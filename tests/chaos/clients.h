@@ -29,6 +29,7 @@ struct clients {
     atomic_int port; /* where they send now */
     atomic_int n_late, n_odd, n_repeats;
     unsigned seed;
+    int64_t begin_ms;
 };
 
 void clients_start(struct clients *c, int port, unsigned seed);

@@ -51,14 +51,13 @@ static const char *const says[ORACLE_CHECKS] = {
     "(SELECT count(*) FROM belay.events v WHERE v.job_id = x.id AND v.type IN (" types   \
     "))"
 
-/* Of jobs that succeeded: starts behind the end of the attempt that counts. */
+/* Of jobs that succeeded: starts behind the end of the attempt that counts; `v` is where
+ * that attempt was lost, if it was. */
 #define LATE_STARTS                                                                      \
-    "SELECT count(*) FROM lines l JOIN belay.ends e USING (id) JOIN lines f ON f.id ="   \
-    " l.id AND f.attempt = e.attempts AND f.what = 'end' WHERE e.status = 2 AND"         \
-    " l.what = 'start' AND l.n > f.n AND "
-#define IS_LOST                                                                          \
-    "EXISTS (SELECT FROM belay.events v WHERE v.job_id = l.id AND v.type = 'rescued'"    \
-    " AND v.attempt = l.attempt)"
+    " FROM lines l JOIN belay.ends e USING (id) JOIN lines f ON f.id = l.id AND"         \
+    " f.attempt = e.attempts AND f.what = 'end' LEFT JOIN belay.events v ON v.job_id ="  \
+    " l.id AND v.type = 'rescued' AND v.attempt = l.attempt WHERE e.status = 2 AND"      \
+    " l.what = 'start' AND l.n > f.n AND v.id IS "
 
 /* kind 0: enqueue, 1: cancel, 2: abort, 3: delete with abort, 4: retry; fate 0: unknown,
  * 1: accepted, 2: refused. status 2: succeeded, 3: failed, 4: cancelled, 5: aborted. */
@@ -87,7 +86,8 @@ static const struct {
     {4, "started with a number beyond the last",
      "SELECT count(*) FROM lines l JOIN belay.ends e USING (id) WHERE l.attempt >"
      " e.attempts"},
-    {4, "started after the end of the attempt that counts", LATE_STARTS "NOT " IS_LOST},
+    {4, "started after the end of the attempt that counts",
+     "SELECT count(*)" LATE_STARTS "NULL"},
     {5, "an attempt was started twice",
      "SELECT count(*) FROM (SELECT FROM lines WHERE what = 'start' GROUP BY id, attempt"
      " HAVING count(*) > 1) x"},
@@ -174,10 +174,13 @@ static void judge(struct world *w, int check, const char *what, int64_t wrong,
 
 /* A node that is frozen between its last look at its lease and the first act of the task
  * acts when it goes on, whatever has happened meanwhile: nobody can look and act in one.
- * That moment is short, so few freezes may hit it. */
+ * That moment is short, so few freezes may hit it; one that does hits all jobs that were
+ * about to start. What one freeze has lost is taken back within a second. */
 static int64_t late_starts(struct world *w, int interruptions)
 {
-    int64_t n = world_count(w, LATE_STARTS IS_LOST);
+    int64_t n = world_count(
+        w, "SELECT count(*) FROM (SELECT v.at - lag(v.at) OVER (ORDER BY v.at) AS"
+           " gap" LATE_STARTS "NOT NULL) x WHERE gap IS NULL OR gap > interval '1 s'");
 
     return n <= (interruptions + LATE_ONE_IN - 1) / LATE_ONE_IN ? 0 : n;
 }
@@ -191,7 +194,7 @@ void oracle_judge(struct world *w, int interruptions, bool out_failed[ORACLE_CHE
     for (size_t i = 0; i < sizeof queries / sizeof *queries; i++)
         judge(w, queries[i].check, queries[i].what,
               world_count(w, queries[i].count_of_wrong), out_failed);
-    judge(w, 4, "lost attempts that were started after the end",
+    judge(w, 4, "freezes whose lost attempts were started after the end",
           late_starts(w, interruptions), out_failed);
     snprintf(sql, sizeof sql,
              "SELECT count(*) FROM (SELECT id, count(*) AS n FROM lines WHERE what ="
