@@ -44,6 +44,23 @@ Test(supervisor, sigterm_reaches_children_in_other_sessions)
     process_close(p);
 }
 
+/* A shell that dies of it hands its children on while they are looked for. */
+Test(supervisor, sigterm_misses_no_child_of_a_program_that_is_gone_first)
+{
+    struct process_end end;
+    char line[32];
+
+    for (int i = 0; i < 300; i++) {
+        struct process *p = child_start_script(
+            "for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done; echo ready; wait");
+        child_read_line(process_out_fd(p), line, sizeof line);
+        process_terminate(p);
+        child_await_end(p, &end);
+        cr_assert_eq(end.code, SIGTERM);
+        process_close(p);
+    }
+}
+
 Test(supervisor, sigterm_wakes_a_stopped_program)
 {
     struct process *p = child_start_script("echo $$; kill -STOP $$; sleep 1000");
