@@ -12,10 +12,13 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { JOBS_MAX = 8 };
+
 static const char *url;
 static struct config config;
 static struct node *node;
-static atomic_int runs; /* of quick */
+static atomic_int runs;              /* of quick */
+static atomic_int waiting[JOBS_MAX]; /* the attempt of each job that waits to be asked */
 
 /* -- tasks --------------------------------------------------------------------------- */
 
@@ -40,6 +43,7 @@ static enum job_result not_json_behind_a_number(struct job_ctx *ctx)
 
 static void wait_for_request(struct job_ctx *ctx)
 {
+    atomic_store(&waiting[job_id(ctx) % JOBS_MAX], job_attempt(ctx));
     while (job_sleep(ctx, 60000))
         ;
 }
@@ -136,9 +140,14 @@ static const char *outcome_of(int64_t id)
                                      (long)id));
 }
 
+/* A job is doing from its claim; one that is asked before its task begins never starts,
+ * and is cancelled. */
 static void ask(int64_t id)
 {
     wait_for(id, "doing");
+    int64_t attempt =
+        cluster_int(url, text_of("SELECT belay.job(%ld) -> 'attempt'", (long)id));
+    wait_until(atomic_load(&waiting[id % JOBS_MAX]) == attempt);
     cluster_psql(url, text_of("SELECT belay.cancel(%ld, abort => true, reason => 'why',"
                               " actor => 'ada')",
                               (long)id));
