@@ -177,13 +177,12 @@ static void skip_empty_lines(struct reader *r)
     bool is_empty = false;
 
     for (; r->at < r->end; r->at++) {
-        bool is_end = *r->at == '\r' || *r->at == '\n';
         if (MHD_TAKES_BARE_LF && *r->at == '\0')
             is_empty = true;
-        else if (!is_end && !is_empty)
-            return;
-        if (is_end)
+        else if (*r->at == '\n')
             is_empty = false;
+        else if (*r->at != '\r' && !is_empty)
+            return;
     }
 }
 
