@@ -10,11 +10,12 @@
  * Rejected: a parser of our own in front of the library, which would read everything
  * twice. Version 1.0 refuses these by itself.
  *
- * Two things 0.9.75 leaves no trace of. A NUL in front of a bare LF is the same two bytes
- * as a CRLF that the library has overwritten, and ends a line. And in front of a request,
- * where empty lines are passed over, a line that begins with NUL passes for an empty one.
- * Behind a proxy that hands such bytes on, only version 1.0 is safe; the image brings
- * it. */
+ * Two things 0.9.75 leaves no trace of. It overwrites the ends of lines with NULs, and
+ * the colon of a header, so that a NUL that came, or a colon without a name, passes for
+ * CRLF together with a bare LF: NUL LF ends a line, and NUL CR LF LF or a line of colon
+ * LF the head. And in front of a request, where empty lines are passed over, a line that
+ * begins with NUL passes for an empty one. Behind a proxy that hands such bytes on, only
+ * version 1.0 is safe; the image brings it. */
 #include "server/core/utf8.h"
 #include "server/http/private.h"
 
