@@ -163,14 +163,24 @@ static bool all_digits(const char *value, size_t len)
     return len > 0 && strspn(value, "0123456789") == len;
 }
 
-/* The line ends behind its value, in CRLF (which the library has overwritten with NULs),
- * and nothing but spaces stands between name and value. */
+#if MHD_TAKES_BARE_LF
+/* What the library makes of CRLF. There are two bytes: behind each line comes another, if
+ * only the empty one. */
+static bool is_line_end(const char *at)
+{
+    return at[0] == '\0' && at[1] == '\0';
+}
+#endif
+
+/* The line ends behind its value, in CRLF, and nothing but spaces stands between name and
+ * value. */
 static bool line_is_whole(struct head *h, const char *name, size_t name_len,
                           const char *value, size_t value_len)
 {
 #if MHD_TAKES_BARE_LF
     if (name != h->at ||
-        value != name + name_len + 1 + strspn(name + name_len + 1, " \t"))
+        value != name + name_len + 1 + strspn(name + name_len + 1, " \t") ||
+        !is_line_end(value + value_len))
         return false;
     h->at = value + value_len + 2; /* the next line, or end_walk(), tells */
     return true;
@@ -222,7 +232,8 @@ static enum MHD_Result look_at_header(void *cls, enum MHD_ValueKind kind,
 static void begin_walk(struct head *h, const char *method, const char *version)
 {
 #if MHD_TAKES_BARE_LF
-    if (version != method + strlen(method) + 1 + h->req->connection->target_len + 1)
+    if (version != method + strlen(method) + 1 + h->req->connection->target_len + 1 ||
+        !is_line_end(version + strlen(version)))
         h->bad = "a request line with a NUL, or more spaces than two";
     h->at = version + strlen(version) + 2;
 #else
@@ -239,7 +250,8 @@ static void end_walk(struct head *h, const char *method)
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(h->req->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
 
-    if (h->bad == NULL && (info == NULL || h->at + 2 != method + info->header_size))
+    if (h->bad == NULL &&
+        (info == NULL || h->at + 2 != method + info->header_size || !is_line_end(h->at)))
         h->bad = "a head that does not end in an empty line";
 #else
     (void)h;
