@@ -137,6 +137,14 @@ static void tree_stop(struct tree *t)
     }
 }
 
+/* Children first: a parent that hears of stopped children, as sudo does, would stop itself
+ * for one that is still stopped when it goes on. */
+static void tree_continue(const struct tree *t)
+{
+    for (int i = t->n - 1; i >= 0; i--)
+        kill(t->pids[i], SIGCONT);
+}
+
 void process_tree_terminate(pid_t child)
 {
     static struct tree found;
@@ -145,7 +153,7 @@ void process_tree_terminate(pid_t child)
     if (child != 0 && !tree_has(&found, child)) /* in our session still: see collect() */
         tree_add(&found, child);
     tree_signal(&found, SIGTERM);
-    tree_signal(&found, SIGCONT);
+    tree_continue(&found);
 }
 
 int process_tree_kill(void)
