@@ -137,8 +137,8 @@ static void tree_stop(struct tree *t)
     }
 }
 
-/* Children first: a parent that hears of stopped children, as sudo does, would stop itself
- * for one that is still stopped when it goes on. */
+/* Children first: a parent that hears of stopped children, as sudo does, would stop
+ * itself for one that is still stopped when it goes on. */
 static void tree_continue(const struct tree *t)
 {
     for (int i = t->n - 1; i >= 0; i--)
