@@ -340,6 +340,11 @@ bench: deps-test ## measure: prints a table, keeps JSON in build/bench
 .PHONY: benches
 benches: $(BENCHES)
 
+.PHONY: bench-programs
+bench-programs: deps-test ## run those of bench/ that need no server, for their exit codes
+	@$(MAKE) --no-print-directory -j2 benches
+	$(OUT)/bench/abort_look && $(OUT)/bench/coroutines 1000 && $(OUT)/bench/children
+
 $(OUT)/bench/%: $(OUT)/obj/bench/%.o $(OBJECTS)
 	@mkdir -p $(@D)
 	$(call say,link)

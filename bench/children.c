@@ -6,6 +6,7 @@
 #include "workers/parts.h"
 #include "workers/process.h"
 #include "workers/runner.h"
+#include "workers/tally.h"
 
 #include <pthread.h>
 #include <spawn.h>
@@ -24,10 +25,12 @@ static enum job_result do_nothing(struct job_ctx *ctx)
 
 static const struct task task_nothing = {
     .name = "nothing", .run = do_nothing, .kind = TASK_PROCESS};
-static const struct task *const tasks[] = {&task_nothing, NULL};
+static const struct task *tasks[] = {&task_nothing, NULL, NULL}; /* and the command */
+static struct task_tally tallies[2];
 
 static struct config config = {.isolate_jobs_per_child = 1000000000};
-static struct node node = {.options = {.config = &config}};
+static struct node node = {.options = {.tasks = tasks, .config = &config},
+                           .tallies = tallies};
 
 static void die(const char *what)
 {
@@ -141,6 +144,7 @@ int main(void)
     struct commands *commands = load_command();
     const struct task *command = commands_tasks(commands)[0];
 
+    tasks[1] = command;
     prepare();
     measure_isolated(WARM_UP);
     double isolated = measure_isolated(JOBS);
