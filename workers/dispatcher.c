@@ -2,9 +2,10 @@
  *
  * Ends and the next claim go in one transaction and one round trip, so the claim's commit
  * costs nothing of its own. While one is under way the next ends collect: batches are of
- * one when idle and of hundreds under load, without a timer. Stages and progress go by
- * themselves, because they lock rows in another order. Rejected: a connection a thread (a
- * commit for each end).
+ * one when idle and of hundreds under load, without a timer. Jobs that go back beside
+ * others that have ended have a transaction of their own (ends.c). Stages and progress go
+ * by themselves, because they lock rows in another order. Rejected: a connection a thread
+ * (a commit for each end).
  *
  * When the connection is lost, ends are written again on the next one: the statement
  * takes a repeated end for the same. A claim whose answer was lost has made a lease that
@@ -214,7 +215,7 @@ static void take_claim(struct dispatcher *d, const struct claim *claim,
         runs_give(d->node, &jobs);
 }
 
-/* Ends and the next claim, in one transaction. */
+/* Ends and the next claim. */
 static void write_and_claim(struct dispatcher *d)
 {
     struct ends_answer answers[ENDS_MOST];

@@ -153,40 +153,67 @@ static void read_answers(const struct job_list *jobs, const struct db_rows *fini
     }
 }
 
+/* The calls that one transaction can have; the places of their rows are kept. */
+struct script {
+    struct db_call calls[4];
+    struct db_rows rows[4];
+    int n;
+};
+
+static struct db_rows *script_add(struct script *s, enum sql sql, int n_rows,
+                                  const struct db_value *values)
+{
+    s->calls[s->n] = (struct db_call){sql, n_rows, values};
+    return &s->rows[s->n++];
+}
+
+static enum err script_run(struct db *db, struct script *s)
+{
+    return s->n == 0 ? ERR_OK : db_exec_all(db, s->n, s->calls, s->rows);
+}
+
+static void script_release(struct script *s)
+{
+    for (int i = 0; i < s->n; i++)
+        db_rows_free(&s->rows[i]);
+}
+
+/* Each of the two takes its leases in their order, and turns of locks after them; in one
+ * transaction the second would take both out of order, and could deadlock with whoever
+ * holds the same jobs. A finish that is repeated, because the second failed, is taken
+ * again. */
 enum err ends_write(struct db *db, const struct job_list *jobs,
                     const struct db_call *claim, struct db_rows *out_claimed,
                     struct ends_answer *out_answers)
 {
     CLEANUP(values_release) struct values v;
-    struct db_call calls[4];
-    struct db_rows rows[4] = {{.count = 0}}, *finished = &rows[0], *backs = &rows[0];
-    int n = 0;
+    CLEANUP(script_release) struct script first = {.n = 0};
+    CLEANUP(script_release) struct script second = {.n = 0};
+    struct db_rows none = {.count = 0}, *finished = &none, *backs = &none,
+                   *claimed = NULL;
     enum err e = values_make(&v, jobs);
 
     if (e != ERR_OK)
         return e;
+    if (v.n_finish > 0)
+        finished = script_add(v.n_back > 0 ? &first : &second, SQL_job_finish, v.n_finish,
+                              v.finish);
     if (v.n_queues > 0)
-        calls[n++] = (struct db_call){SQL_queue_name, v.n_queues, v.queues};
-    if (v.n_finish > 0) {
-        finished = &rows[n];
-        calls[n++] = (struct db_call){SQL_job_finish, v.n_finish, v.finish};
-    }
-    if (v.n_back > 0) {
-        backs = &rows[n];
-        calls[n++] = (struct db_call){SQL_job_give_back, v.n_back, v.back};
-    }
+        script_add(&second, SQL_queue_name, v.n_queues, v.queues);
+    if (v.n_back > 0)
+        backs = script_add(&second, SQL_job_give_back, v.n_back, v.back);
     if (claim != NULL)
-        calls[n++] = *claim;
-    if (n == 0)
-        return ERR_OK;
-    e = db_exec_all(db, n, calls, rows);
+        claimed = script_add(&second, claim->sql, claim->n_rows, claim->values);
+    e = script_run(db, &first);
+    if (e == ERR_OK)
+        e = script_run(db, &second);
     if (e != ERR_OK)
         return e;
     read_answers(jobs, finished, backs, out_answers);
-    if (claim != NULL)
-        *out_claimed = rows[--n];
-    while (n > 0)
-        db_rows_free(&rows[--n]);
+    if (claimed != NULL) {
+        *out_claimed = *claimed;
+        *claimed = none;
+    }
     return ERR_OK;
 }
 

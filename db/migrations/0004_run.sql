@@ -244,11 +244,7 @@ DECLARE
   told_at timestamptz; -- one for all that is told here, so that the order of what happened is kept
 BEGIN
   SELECT x.locks, x.ids INTO locks, holders FROM belay.locks_of(p_ids) x;
-  IF locks IS NULL THEN
-    PERFORM FROM belay.leases l WHERE l.id = ANY (p_leases) ORDER BY l.id FOR UPDATE;
-  ELSE -- also those that the next statement of this transaction may need: after a turn no row is waited for
-    PERFORM FROM belay.leases l WHERE l.worker_id = ANY (p_workers) ORDER BY l.id FOR UPDATE;
-  END IF;
+  PERFORM FROM belay.leases l WHERE l.id = ANY (p_leases) ORDER BY l.id FOR UPDATE;
   IF belay.finish_plain(p_ids, p_leases, p_workers, p_attempts, p_statuses, p_results, p_errors, p_started_us,
                         p_finished_us) THEN
     PERFORM belay.leave_nothing(belay.follow(p_ids));

@@ -1,5 +1,6 @@
 /* doctored: the oracle is judged itself. A run in which nothing was broken passes; then
- * each of the ten checks has to fail on records that were doctored for it.
+ * each of the ten checks has to fail on records that were doctored for it, and a process
+ * that is left has to be seen.
  *
  *     doctored MODE BELAY SECONDS SEED
  *
@@ -9,8 +10,10 @@
 #include "tests/chaos/clients.h"
 
 #include <signal.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 /* Some job that nobody but its enqueuer asked anything of, and that succeeded. */
 #define ONE_JOB                                                                          \
@@ -112,6 +115,23 @@ static void forge(struct world *w, int i, int *out_undetected)
            forgeries[i].check, forgeries[i].what);
 }
 
+/* As if a command had outlived its node. */
+static void leave_a_process(const struct world *w, int *out_undetected)
+{
+    char shell[] = "/bin/sh", is_script[] = "-c", script[300];
+    char *argv[] = {shell, is_script, script, NULL}, *env[] = {NULL};
+    pid_t pid;
+
+    snprintf(script, sizeof script, "while sleep 1; do :; done # %s", w->ledger);
+    if (posix_spawn(&pid, shell, NULL, NULL, argv, env) != 0)
+        die("posix_spawn", shell);
+    bool seen = world_count_orphans(w) == 1;
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    *out_undetected += !seen;
+    printf("%-8s a process of a command is left\n", seen ? "seen" : "NOT SEEN");
+}
+
 int main(int argc, char **argv)
 {
     static struct world w;
@@ -136,6 +156,7 @@ int main(int argc, char **argv)
     fflush(stdout);
     for (size_t i = 0; i < sizeof forgeries / sizeof *forgeries; i++)
         forge(&w, (int)i, &undetected);
+    leave_a_process(&w, &undetected);
     world_check(&w, "forgeries that the oracle did not see", undetected);
     printf("figures: %zu forgeries for %d checks, %d not seen\n",
            sizeof forgeries / sizeof *forgeries, ORACLE_CHECKS, undetected);

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 enum { GROUPS = 12, ACTORS = 3, DELAY_MAX_US = 6000, REST_TRIES = 4, SHOWN_MOST = 20 };
+enum { DELIVERY_MAX_MS = 100 };
 
 static const struct {
     const char *name, *method, *tail;
@@ -228,6 +229,30 @@ static void *run_freezer(void *arg)
 
 /* -- the sums ------------------------------------------------------------------------ */
 
+/* In milliseconds, of 99 in a hundred aborts: from the request until it had reached the
+ * code. */
+static int64_t delivery_p99(struct world *w)
+{
+    return world_count(w, "SELECT coalesce(percentile_disc(0.99) WITHIN GROUP (ORDER BY"
+                          " 1000 * extract(epoch FROM delivered_at - requested_at)), 0)"
+                          "::bigint FROM belay.cancellations"
+                          " WHERE delivered_at IS NOT NULL");
+}
+
+/* Where no node is frozen. */
+static void audit_delays(struct world *w)
+{
+    int64_t p99_ms = delivery_p99(w);
+
+    world_check(w, "milliseconds until 99 % of aborts are delivered, above 100",
+                p99_ms > DELIVERY_MAX_MS ? p99_ms : 0);
+    world_check_sql(w, "an abort is over within its grace and a second",
+                    "SELECT count(*) FROM belay.cancellations WHERE stopped_at >"
+                    " requested_at + make_interval(secs => coalesce(grace_seconds, 0)"
+                    " + 1)");
+    printf("figures: aborts delivered within %" PRId64 " ms (p99)\n", p99_ms);
+}
+
 static void audit(struct world *w)
 {
     world_wait_quiet(w);
@@ -305,6 +330,8 @@ int main(int argc, char **argv)
     port = world_port(&w, 0);
     race(&w, rounds, seed);
     audit(&w);
+    if (!loses_lease)
+        audit_delays(&w);
     for (int i = 0; i < OP_COUNT; i++)
         printf("%-14s %6d accepted %6d refused\n", operations[i].name, tally[i][1],
                tally[i][0]);

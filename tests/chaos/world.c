@@ -120,7 +120,10 @@ int world_port(const struct world *w, int node)
 
 static void log_path(const struct world *w, int node, char *out, size_t size)
 {
-    snprintf(out, size, "%s/node-%d.log", w->database, node);
+    if (node == DATABASE)
+        snprintf(out, size, "%s/postgres.log", w->database);
+    else
+        snprintf(out, size, "%s/node-%d.log", w->database, node);
 }
 
 void world_socket(const struct world *w, char *out, size_t size)
@@ -325,6 +328,9 @@ void world_close(struct world *w)
 {
     for (int i = 0; i < NODES; i++)
         world_end_node(w, i, SIGTERM);
+    world_check(w, "processes of commands that outlive the nodes",
+                world_count_orphans(w));
+    world_check(w, "deadlocks", world_log_lines(w, DATABASE, "deadlock detected"));
     world_stop_database(w);
     if (w->checks_failed > 0)
         printf("the logs are kept in %s\n", w->directory);

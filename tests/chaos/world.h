@@ -66,7 +66,11 @@ void world_start_node(struct world *w, int node);
 void world_end_node(struct world *w, int node, int sig);
 /* Answers after how many ms /readyz says 200; ends the program after `most_ms`. */
 int64_t world_wait_ready(struct world *w, int node, int64_t most_ms);
-/* The node's log: how many lines contain `word` ("" for all). */
+/* Processes of commands that are there although no node is, and stay for a moment: they
+ * die with their node, of whatever it died, as fast as the kernel does that. */
+int world_count_orphans(const struct world *w);
+/* The node's log, or PostgreSQL's: how many lines contain `word` ("" for all). */
+enum { DATABASE = -1 };
 int world_log_lines(struct world *w, int node, const char *word);
 
 /* -- the database's record ----------------------------------------------------------- */
