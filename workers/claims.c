@@ -64,6 +64,18 @@ void claims_wake(struct claims *c)
     put_off_poll(c);
 }
 
+void claims_wake_tasks(struct claims *c)
+{
+    for (struct claim_source *s = c->sources; s < c->sources + c->n_sources; s++) {
+        if (s->quota == NULL || s->quota->task == NULL)
+            continue;
+        s->more = true;
+        s->at_ms = 0;
+        shorten(&s->tasks);
+        atomic_store(&c->node->nothing_left, false);
+    }
+}
+
 void claims_wake_if_due(struct claims *c)
 {
     int64_t now_ms = clock_ms();

@@ -91,7 +91,9 @@ enum err claims_init(struct claims *c, struct node *node) MUST_CHECK;
 void claims_release(struct claims *c);
 /* There may be jobs now. */
 void claims_wake(struct claims *c);
-/* The same where its time has come. */
+/* A queue that had no room has some: there may be jobs now, of tasks that have quotas. */
+void claims_wake_tasks(struct claims *c);
+/* There may be jobs now, where the time to look has come. */
 void claims_wake_if_due(struct claims *c);
 struct claim_wish claims_wish(const struct claims *c, const struct claims_local *local);
 void claims_prepare(struct claims *c, const struct claim_wish *wish, struct claim *out);

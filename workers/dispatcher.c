@@ -130,26 +130,29 @@ static void note_stale(struct dispatcher *d, const struct job *job)
              job->attempt, log_quoted("its lease was taken away; the result is dropped"));
 }
 
-/* The ends have been written, or refused: tells who waits, frees. */
-static void settle(struct dispatcher *d, struct job_list *written,
+/* Those ends that have been written: tells who waits, frees. The others stay. */
+static void settle(struct dispatcher *d, struct job_list *jobs,
                    const struct ends_answer *answers)
 {
     int64_t ended[ENDS_MOST];
     size_t n_ended = 0;
-    struct job *job;
+    struct job *next = jobs->first;
 
-    for (int i = 0; (job = job_list_take(written)) != NULL; i++) {
+    for (const struct ends_answer *a = answers; next != NULL; a++) {
+        struct job *job = next;
+        next = job->next;
+        if (!a->written)
+            continue;
+        job_list_remove(jobs, job);
         claims_learn(&d->claims, job);
-        struct task_tally *tally = node_tally(d->node, job->task);
-        if (!answers[i].taken)
+        tally_end(node_tally(d->node, job->task), job, a);
+        if (!a->taken)
             note_stale(d, job);
-        else if (answers[i].terminal)
+        else if (a->terminal)
             ended[n_ended++] = job->id;
-        if (answers[i].taken && tally != NULL)
-            tally_end(tally, job, &answers[i]);
-        if (job->has_lock || (answers[i].taken && !answers[i].terminal))
+        if (job->has_lock || (a->taken && !a->terminal))
             claims_wake(&d->claims); /* the next of its line, or itself */
-        if (answers[i].scheduled)
+        if (a->scheduled)
             janitor_look_at_schedule(d->node->janitor);
         release_job(d, job);
     }
@@ -234,12 +237,12 @@ static void write_and_claim(struct dispatcher *d)
         return;
     enum err e = ends_write(d->link.db, &d->writing, wish.n > 0 ? &claim.call : NULL,
                             &claimed, answers);
+    settle(d, &d->writing, answers);
     if (e != ERR_OK) {
         on_refusal(d, e);
         return;
     }
     link_works(&d->link);
-    settle(d, &d->writing, answers);
     if (wish.n > 0)
         take_claim(d, &claim, &claimed, wakes);
     db_rows_free(&claimed);
@@ -339,7 +342,8 @@ static void take_ends(struct dispatcher *d)
     monitor_lock(&d->monitor);
     while (d->writing.n < ENDS_MOST && d->ends.n > 0) {
         struct job *job = job_list_take(&d->ends);
-        quotas_leave(job); /* the next claim is in the transaction of this end */
+        if (quotas_leave(job)) /* the next claim is in the transaction of this end */
+            claims_wake_tasks(&d->claims);
         job_list_add(&d->writing, job);
     }
     monitor_unlock(&d->monitor);

@@ -133,6 +133,7 @@ static struct ends_answer answer_of(const struct db_rows *rows, int row, bool ba
         taken ? status_of(row_text(rows, row, ANSWER_STATUS)) : ENDS_AGAIN;
 
     return (struct ends_answer){
+        .written = true,
         .taken = taken,
         .terminal = status != ENDS_AGAIN,
         .scheduled = taken && back && row_bool(rows, row, BACK_SCHEDULED),
@@ -140,16 +141,15 @@ static struct ends_answer answer_of(const struct db_rows *rows, int row, bool ba
     };
 }
 
-static void read_answers(const struct job_list *jobs, const struct db_rows *finished,
-                         const struct db_rows *backs, struct ends_answer *out)
+/* Of those that have ended, or of those that go back. */
+static void read_answers(const struct job_list *jobs, bool back,
+                         const struct db_rows *rows, struct ends_answer *out)
 {
-    int n_finish = 0, n_back = 0;
+    int n = 0;
 
-    for (const struct job *job = jobs->first; job != NULL; job = job->next) {
-        if (job->fate == FATE_FINISHED)
-            *out++ = answer_of(finished, n_finish++, false);
-        else
-            *out++ = answer_of(backs, n_back++, true);
+    for (const struct job *job = jobs->first; job != NULL; job = job->next, out++) {
+        if ((job->fate != FATE_FINISHED) == back)
+            *out = answer_of(rows, n++, back);
     }
 }
 
@@ -180,8 +180,7 @@ static void script_release(struct script *s)
 
 /* Each of the two takes its leases in their order, and turns of locks after them; in one
  * transaction the second would take both out of order, and could deadlock with whoever
- * holds the same jobs. A finish that is repeated, because the second failed, is taken
- * again. */
+ * holds the same jobs. */
 enum err ends_write(struct db *db, const struct job_list *jobs,
                     const struct db_call *claim, struct db_rows *out_claimed,
                     struct ends_answer *out_answers)
@@ -193,6 +192,8 @@ enum err ends_write(struct db *db, const struct job_list *jobs,
                    *claimed = NULL;
     enum err e = values_make(&v, jobs);
 
+    for (int i = 0; i < jobs->n; i++)
+        out_answers[i] = (struct ends_answer){.written = false};
     if (e != ERR_OK)
         return e;
     if (v.n_finish > 0)
@@ -205,11 +206,15 @@ enum err ends_write(struct db *db, const struct job_list *jobs,
     if (claim != NULL)
         claimed = script_add(&second, claim->sql, claim->n_rows, claim->values);
     e = script_run(db, &first);
-    if (e == ERR_OK)
-        e = script_run(db, &second);
     if (e != ERR_OK)
         return e;
-    read_answers(jobs, finished, backs, out_answers);
+    if (first.n > 0)
+        read_answers(jobs, false, finished, out_answers);
+    e = script_run(db, &second);
+    if (e != ERR_OK)
+        return e;
+    read_answers(jobs, false, finished, out_answers);
+    read_answers(jobs, true, backs, out_answers);
     if (claimed != NULL) {
         *out_claimed = *claimed;
         *claimed = none;

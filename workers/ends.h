@@ -19,6 +19,7 @@ enum ends_status {
 };
 
 struct ends_answer {
+    bool written;            /* PostgreSQL has said the rest */
     bool taken;              /* false: stale, the lease was not ours any more */
     bool terminal;           /* the job has ended; else it is todo again */
     bool scheduled;          /* todo, and not before its time */

@@ -165,13 +165,16 @@ void quotas_take(struct quotas *q, struct job *job)
     }
 }
 
-void quotas_leave(struct job *job)
+bool quotas_leave(struct job *job)
 {
+    bool was_full = job->quotas[0] != NULL && quotas_room(job->quotas[0]) == 0;
+
     for (int i = 0; i < 2; i++) {
         if (job->quotas[i] != NULL)
             job->quotas[i]->held--;
         job->quotas[i] = NULL;
     }
+    return was_full;
 }
 
 int64_t quotas_room(const struct quota *quota)

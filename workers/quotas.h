@@ -49,7 +49,8 @@ enum err quotas_check(const struct config *config, const struct task *const *tas
                       struct buf *why) MUST_CHECK;
 
 void quotas_take(struct quotas *q, struct job *job);
-void quotas_leave(struct job *job);
+/* Whether its queue was full: claims of tasks have left that queue out. */
+bool quotas_leave(struct job *job);
 int64_t quotas_room(const struct quota *quota);
 
 /* The settings as JSON: {"queue_concurrency":{"mail":2},"task_concurrency":{}}. */

@@ -20,6 +20,8 @@ void tally_start(struct task_tally *t, const struct job *job)
 void tally_end(struct task_tally *t, const struct job *job,
                const struct ends_answer *answer)
 {
+    if (t == NULL || !answer->taken)
+        return;
     if (job->fate == FATE_UNSTARTED && !answer->terminal)
         return; /* claimed ahead, and not needed here: nothing has happened */
     atomic_fetch_add_explicit(&t->ended[outcome_of(job, answer->status)], 1,

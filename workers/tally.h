@@ -31,7 +31,8 @@ struct task_tally {
 
 /* Its code is about to start. */
 void tally_start(struct task_tally *t, const struct job *job);
-/* What became of it has been written. */
+/* What became of it has been written, or was stale and counts nothing; NULL: of a task
+ * that this node does not know. */
 void tally_end(struct task_tally *t, const struct job *job,
                const struct ends_answer *answer);
 /* Its code has stopped. Counts what an abort took, if one had reached it. */

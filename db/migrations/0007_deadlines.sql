@@ -4,6 +4,10 @@ CREATE TABLE belay.deadlines (at timestamptz NOT NULL, id bigint NOT NULL)
   WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 CREATE UNIQUE INDEX deadlines_due ON belay.deadlines (at, id);
 
+CREATE FUNCTION belay.mind_deadline(p_at timestamptz, p_id bigint) RETURNS void LANGUAGE sql AS $$
+  INSERT INTO belay.deadlines (at, id) SELECT p_at, p_id WHERE p_at IS NOT NULL ON CONFLICT DO NOTHING
+$$;
+
 -- What is past its deadline: a todo job is cancelled, a running one is asked to stop, with the guards of every other cancel.
 -- Each node may do it at any time. One row a job; the last row has no job, and says when the next deadline comes.
 CREATE FUNCTION belay.expire(p_limit int) RETURNS TABLE (job_id bigint, result text, next_due_ms bigint)

@@ -161,6 +161,7 @@ BEGIN
     j := belay.job_of(r);
     j.id := nextval('belay.job_id_seq');
     INSERT INTO belay.jobs SELECT j.*;
+    PERFORM belay.mind_deadline(j.deadline, j.id); -- it may be restored
     SELECT e.* INTO c FROM belay.keys k CROSS JOIN LATERAL
       belay.end_todo(j.id, 0, true, false, k.reason, k.actor, 'user') e WHERE k.key = r.key;
     IF belay.has_consequences(j.options) THEN
@@ -206,8 +207,10 @@ BEGIN
       max_attempts = n.max_attempts, timeout_ms = n.timeout_ms, deadline = n.deadline, scheduled_at = n.scheduled_at,
       lock = n.lock, tags = n.tags, args = n.args, metadata = n.metadata, options = n.options
   WHERE x.id = p_id;
-  IF n.deadline <> j.deadline OR j.deadline IS NULL AND n.deadline IS NOT NULL THEN -- the old one's row is dropped when it comes up
-    INSERT INTO belay.deadlines (at, id) VALUES (n.deadline, p_id);
+  IF n.deadline IS DISTINCT FROM j.deadline THEN
+    DELETE FROM belay.deadlines WHERE ctid = ANY (ARRAY( -- if it is busy it has come up, and is dropped
+      SELECT x.ctid FROM belay.deadlines x WHERE x.at = j.deadline AND x.id = p_id FOR UPDATE SKIP LOCKED));
+    PERFORM belay.mind_deadline(n.deadline, p_id);
   END IF;
   PERFORM belay.mind_consequences(p_id, n.options);
   IF n.options -> 'hold' IS NOT NULL THEN

@@ -227,6 +227,7 @@ static void lock_tables(struct run *r)
     world_run(&r->w, "SET statement_timeout = 0;"
                      " SET idle_in_transaction_session_timeout = 0");
     bool locked = false;
+    r->w.tables_are_locked = true;
     for (int i = 0; i < LOCK_TRIES && !locked; i++) {
         locked =
             db_run(r->w.db, "BEGIN; LOCK TABLE belay.jobs, belay.ready, belay.leases",

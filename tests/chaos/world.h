@@ -40,7 +40,8 @@ struct world {
     int base_port;
     const char *concurrency; /* of each node; low: both have something to do */
     int checks_failed;
-    bool quiet; /* a failed check is counted and not printed */
+    bool tables_are_locked; /* by a foreigner, who may deadlock with the nodes */
+    bool quiet;             /* a failed check is counted and not printed */
 };
 
 void world_open(struct world *w, const char *belay);

@@ -69,9 +69,37 @@ Test(ends, of_two_kinds_take_no_lease_out_of_order)
                 "SELECT FROM belay.leases WHERE job_ids = '{2}' FOR UPDATE; COMMIT");
     pthread_join(thread, NULL);
     cr_expect_eq(w.e, ERR_OK);
-    cr_expect(w.answers[0].taken && w.answers[1].taken);
+    cr_expect(w.answers[0].written && w.answers[0].taken);
+    cr_expect(w.answers[1].written && w.answers[1].taken);
     jobs_expect(url, "SELECT t.status(1) || ' ' || t.status(2)", "todo succeeded");
     jobs_check(url);
     db_close(w.db);
     session_close(other);
+}
+
+/* What PostgreSQL refuses of those that go back does not take back the ends. */
+Test(ends, that_are_written_are_known_although_the_others_are_not)
+{
+    const char *url = jobs_database();
+    struct db_options options = {.url = url};
+    char why[256];
+    struct writer w = {.e = ERR_OK};
+    char no_json[] = "no JSON";
+    struct job again = {.id = 1, .attempt = 1, .fate = FATE_RETRY, .error = no_json};
+    struct job done = {
+        .id = 2, .attempt = 1, .fate = FATE_FINISHED, .status = "succeeded"};
+
+    cluster_psql(url, "SELECT t.ins(tries => 9), t.ins(), t.worker()");
+    cluster_psql(url, "SELECT t.claim(1, 2)");
+    again.lease = done.lease = cluster_int(url, "SELECT (t.lease(1)).id");
+    again.worker_id = done.worker_id = cluster_int(url, "SELECT (t.lease(1)).worker_id");
+    job_list_add(&w.jobs, &again);
+    job_list_add(&w.jobs, &done);
+    cr_assert_eq(db_open(&options, &w.db, why, sizeof why), ERR_OK, "%s", why);
+    write_ends(&w);
+    cr_expect_eq(w.e, ERR_INVALID);
+    cr_expect(!w.answers[0].written);
+    cr_expect(w.answers[1].written && w.answers[1].taken);
+    jobs_expect(url, "SELECT t.status(1) || ' ' || t.status(2)", "doing succeeded");
+    db_close(w.db);
 }

@@ -191,6 +191,26 @@ Test(put_sql, a_job_that_is_replaced_at_its_deadline_has_the_new_one)
     session_close(b);
 }
 
+/* A job that is replaced again and again has one row in the calendar. */
+Test(put_sql, a_deadline_may_come_back)
+{
+    const char *url = jobs_database();
+
+    for (int i = 0; i < 6; i++)
+        cluster_psql(url,
+                     text_of("SELECT belay.enqueue('t', queueing_lock => 'k', deadline =>"
+                             " date_trunc('hour', now()) + interval '%d hours', "
+                             "on_conflict => 'replace')",
+                             2 + i % 2));
+    jobs_expect(url, "SELECT t.status(1), (SELECT count(*) FROM belay.deadlines)",
+                "todo|1");
+    cluster_psql(url, "SELECT belay.enqueue('t', queueing_lock => 'k', on_conflict => "
+                      "'replace')");
+    jobs_expect(url, "SELECT t.status(1), (SELECT count(*) FROM belay.deadlines)",
+                "todo|0");
+    jobs_check(url);
+}
+
 /* -- keys, and who is beside --------------------------------------------------------- */
 
 #define PUT_WITH(key)                                                                    \

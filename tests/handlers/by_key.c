@@ -46,6 +46,20 @@ Test(by_key, a_cancel_that_came_first_keeps_the_job_from_starting)
     expect_text(r, "result", "already_cancelled");
 }
 
+Test(by_key, one_that_is_restored_has_its_deadline)
+{
+    struct service *s = service_start(cluster_database(), "--concurrency 2");
+
+    expect_status(put(s, "a", NULL), 201);
+    struct reply *r =
+        http(s, "POST", "/jobs", KEY("a"),
+             "{\"task\":\"echo\",\"delay_seconds\":3600,\"deadline_seconds\":2}");
+    expect_text(r, "status", "cancelled");
+    int64_t id = reply_int(r, "id");
+    expect_text(http_post(s, NULL, "/jobs/%ld/restore", id), "result", "restored");
+    wait_status(s, id, "cancelled");
+}
+
 Test(by_key, the_jobs_of_a_batch_do_not_start_either)
 {
     struct service *s = service_start(cluster_database(), "--concurrency 2");

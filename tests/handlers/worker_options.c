@@ -192,6 +192,22 @@ Test(worker_options, a_job_counts_for_its_queue_and_for_its_task)
     service_stop(s);
 }
 
+Test(worker_options, a_task_goes_on_when_its_full_queue_has_room)
+{
+    const char *url = cluster_database();
+    struct service *s = service_start(url, "--concurrency 0");
+
+    enqueue(url, "sleep", "mail", 20);
+    run_until_empty(url, "--concurrency 8 --task-concurrency sleep=3 "
+                         "--queue-concurrency mail=2");
+    expect_no_churn(url, "20");
+    cr_expect_str_eq(most_at_once(url, "q.name = 'mail'"), "2");
+    cr_expect_lt(cluster_int(url, "SELECT 1000 * extract(epoch FROM max(finished_at) -"
+                                  " min(started_at)) FROM belay.ends"),
+                 3000);
+    service_stop(s);
+}
+
 Test(worker_options, a_quota_is_of_one_node_and_is_shown)
 {
     const char *url = cluster_database();
