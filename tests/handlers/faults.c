@@ -289,5 +289,6 @@ Test(faults, a_job_that_the_user_aborts_during_a_shutdown_is_the_users)
     struct reply *r = http_post(api, NULL, "/jobs/%ld/cancel?abort=true&wait=30", id);
     expect_status(r, 200);
     expect_text(r, "job.status", "aborted");
+    wait_until(service_has_ended(worker)); /* a second SIGTERM would cut that short */
     cr_expect_eq(service_stop(worker), 0);
 }

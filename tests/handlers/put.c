@@ -350,6 +350,7 @@ Test(put, a_job_that_is_put_in_while_the_service_ends_is_answered)
     usleep(500 * 1000); /* its workers are gone by then */
     PQfinish(blocker);
     expect_status(http_receive(call), 201);
+    wait_until(service_has_ended(s));
     cr_expect_eq(service_stop(s), 0);
     cr_expect_eq(jobs_in(url), 1);
 }
