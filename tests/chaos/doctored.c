@@ -148,6 +148,7 @@ int main(int argc, char **argv)
         return 2;
     }
     world_open(&w, argv[2]);
+    w.concurrency = "1"; /* jobs wait, so that some are cancelled before they start */
     world_start_node(&w, 0);
     world_wait_ready(&w, 0, READY_MS);
     clients_start(&clients, world_port(&w, 0), (unsigned)strtoul(argv[4], NULL, 10));
