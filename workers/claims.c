@@ -52,14 +52,23 @@ static void shorten(struct claim_rest *r)
         r->until_ms = r->least_ms;
 }
 
+static bool is_of_task(const struct claim_source *s)
+{
+    return s->quota != NULL && s->quota->task != NULL;
+}
+
+static void wake(struct claim_source *s)
+{
+    s->more = true;
+    s->at_ms = 0;
+    shorten(&s->kind);
+    shorten(&s->tasks);
+}
+
 void claims_wake(struct claims *c)
 {
-    for (struct claim_source *s = c->sources; s < c->sources + c->n_sources; s++) {
-        s->more = true;
-        s->at_ms = 0;
-        shorten(&s->kind);
-        shorten(&s->tasks);
-    }
+    for (struct claim_source *s = c->sources; s < c->sources + c->n_sources; s++)
+        wake(s);
     atomic_store(&c->node->nothing_left, false);
     put_off_poll(c);
 }
@@ -67,11 +76,9 @@ void claims_wake(struct claims *c)
 void claims_wake_tasks(struct claims *c)
 {
     for (struct claim_source *s = c->sources; s < c->sources + c->n_sources; s++) {
-        if (s->quota == NULL || s->quota->task == NULL)
+        if (!is_of_task(s))
             continue;
-        s->more = true;
-        s->at_ms = 0;
-        shorten(&s->tasks);
+        wake(s);
         atomic_store(&c->node->nothing_left, false);
     }
 }
@@ -157,7 +164,7 @@ static int64_t room_of_source(const struct claims *c, const struct claim_source 
     const struct quotas *q = &c->node->quotas;
     int64_t room = s->quota != NULL ? quotas_room(s->quota) : INT64_MAX;
 
-    if (s->quota == NULL || s->quota->task == NULL)
+    if (!is_of_task(s))
         return room;
     for (size_t i = 0; i < q->n_queues; i++) {
         int64_t of_queue = quotas_room(&q->list[i]);
@@ -181,7 +188,7 @@ static struct claim_wish wish_of(const struct claims *c, const struct claim_sour
 
     if (!may_look(s, now_ms))
         return wish;
-    if (s->quota != NULL && s->quota->task != NULL)
+    if (is_of_task(s))
         wish = wish_of_task(s->quota->task, rooms);
     else
         wish = wish_of_any(c, s, rooms, now_ms);
@@ -251,7 +258,7 @@ static void put_off_kind(const struct claims *c, struct claim_source *s,
 static void look_for_tasks(struct claims *c)
 {
     for (struct claim_source *s = c->sources; s < c->sources + c->n_sources; s++)
-        s->more = s->more || (s->quota != NULL && s->quota->task != NULL);
+        s->more = s->more || is_of_task(s);
 }
 
 static void note_what_is_left(const struct claims *c)

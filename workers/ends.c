@@ -153,10 +153,10 @@ static void read_answers(const struct job_list *jobs, bool back,
     }
 }
 
-/* The calls that one transaction can have; the places of their rows are kept. */
+/* One transaction: its calls, and the rows of each. */
 struct script {
     struct db_call calls[4];
-    struct db_rows rows[4];
+    struct db_rows rows[4], *finished, *backs; /* of those two calls; NULL: not in it */
     int n;
 };
 
@@ -167,9 +167,16 @@ static struct db_rows *script_add(struct script *s, enum sql sql, int n_rows,
     return &s->rows[s->n++];
 }
 
-static enum err script_run(struct db *db, struct script *s)
+static enum err script_run(struct db *db, struct script *s, const struct job_list *jobs,
+                           struct ends_answer *out_answers)
 {
-    return s->n == 0 ? ERR_OK : db_exec_all(db, s->n, s->calls, s->rows);
+    enum err e = s->n == 0 ? ERR_OK : db_exec_all(db, s->n, s->calls, s->rows);
+
+    if (e == ERR_OK && s->finished != NULL)
+        read_answers(jobs, false, s->finished, out_answers);
+    if (e == ERR_OK && s->backs != NULL)
+        read_answers(jobs, true, s->backs, out_answers);
+    return e;
 }
 
 static void script_release(struct script *s)
@@ -188,38 +195,31 @@ enum err ends_write(struct db *db, const struct job_list *jobs,
     CLEANUP(values_release) struct values v;
     CLEANUP(script_release) struct script first = {.n = 0};
     CLEANUP(script_release) struct script second = {.n = 0};
-    struct db_rows none = {.count = 0}, *finished = &none, *backs = &none,
-                   *claimed = NULL;
+    struct db_rows *claimed = NULL;
     enum err e = values_make(&v, jobs);
 
     for (int i = 0; i < jobs->n; i++)
         out_answers[i] = (struct ends_answer){.written = false};
     if (e != ERR_OK)
         return e;
-    if (v.n_finish > 0)
-        finished = script_add(v.n_back > 0 ? &first : &second, SQL_job_finish, v.n_finish,
-                              v.finish);
+    if (v.n_finish > 0) {
+        struct script *s = v.n_back > 0 ? &first : &second;
+        s->finished = script_add(s, SQL_job_finish, v.n_finish, v.finish);
+    }
     if (v.n_queues > 0)
         script_add(&second, SQL_queue_name, v.n_queues, v.queues);
     if (v.n_back > 0)
-        backs = script_add(&second, SQL_job_give_back, v.n_back, v.back);
+        second.backs = script_add(&second, SQL_job_give_back, v.n_back, v.back);
     if (claim != NULL)
         claimed = script_add(&second, claim->sql, claim->n_rows, claim->values);
-    e = script_run(db, &first);
-    if (e != ERR_OK)
-        return e;
-    if (first.n > 0)
-        read_answers(jobs, false, finished, out_answers);
-    e = script_run(db, &second);
-    if (e != ERR_OK)
-        return e;
-    read_answers(jobs, false, finished, out_answers);
-    read_answers(jobs, true, backs, out_answers);
-    if (claimed != NULL) {
+    e = script_run(db, &first, jobs, out_answers);
+    if (e == ERR_OK)
+        e = script_run(db, &second, jobs, out_answers);
+    if (e == ERR_OK && claimed != NULL) {
         *out_claimed = *claimed;
-        *claimed = none;
+        *claimed = (struct db_rows){.count = 0};
     }
-    return ERR_OK;
+    return e;
 }
 
 void ends_replace(struct job *job, const char *why)

@@ -29,8 +29,8 @@ struct ends_answer {
 /* Writes the ends of all jobs of the list (possibly none) and makes the claim where it is
  * not NULL: in one transaction, or, where some have ended and some go back, in two.
  * out_answers are in the order of the list; the rows of the claim are the caller's to
- * free. On error nothing has happened, or not all, or the connection is broken and it is
- * not known: then write them again, which is safe. */
+ * free. On error those that are not `written` have not happened, or the connection is
+ * broken and it is not known: then write them again, which is safe. */
 enum err ends_write(struct db *db, const struct job_list *jobs,
                     const struct db_call *claim, struct db_rows *out_claimed,
                     struct ends_answer *out_answers) MUST_CHECK;

@@ -70,8 +70,8 @@ int64_t world_wait_ready(struct world *w, int node, int64_t most_ms);
 /* Processes of commands that are there although no node is, and stay for a moment: they
  * die with their node, of whatever it died, as fast as the kernel does that. */
 int world_count_orphans(const struct world *w);
-/* The node's log, or PostgreSQL's: how many lines contain `word` ("" for all). */
 enum { DATABASE = -1 };
+/* The log of a node, or of the DATABASE: how many lines contain `word` ("" for all). */
 int world_log_lines(struct world *w, int node, const char *word);
 
 /* -- the database's record ----------------------------------------------------------- */
